@@ -1,0 +1,63 @@
+"""A data set: examples, labels if any, and what they are; a thin layer over a memory-mapped Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """N examples, in a table with these columns:
+
+    `input`  the raw item as its modality stores it (a text; for a picture a struct of `path` and `bytes`)
+    `label`  str (one label), list of str (several labels) or float (a number); absent when there are no labels
+    `split`  "train", "val", "test", or "" where none was given
+    `group`  str, absent unless asked for: examples of one group stay on one side of every split
+    `time`   float (seconds, or any number that sorts), absent unless asked for
+    """
+
+    table: datasets.Dataset
+    modality: str
+    task: str | None  # "classification", "multilabel", "regression", or None without labels
+    name: str  # for titles and folder names: "reviews"
+    source: str  # where it came from, for people: a path, or "3,771 texts in memory"
+    label_name: str = "label"  # what the label is called where the data come from
+    notes: tuple[str, ...] = field(default=())  # what the reader found out or decided, one line each
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def has(self, column: str) -> bool:
+        """Whether the table has this column."""
+        return column in self.table.column_names
+
+    def column(self, name: str) -> list[Any]:
+        """All N values of a column, as Python objects."""
+        return self.table[name][:]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All N raw items, as stored."""
+        return self.column("input")
+
+    def rows(self, split: str) -> np.ndarray:
+        """Indices (n,) int64 of the examples in a split."""
+        return np.flatnonzero(np.asarray(self.column("split")) == split)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Dataset:
+        """The examples at `rows`, in that order."""
+        return replace(self, table=self.table.select(np.asarray(rows, dtype=np.int64)))
+
+    def with_splits(self, splits: Sequence[str]) -> Dataset:
+        """The same examples with the `split` column replaced."""
+        table = self.table.remove_columns(["split"]) if self.has("split") else self.table
+        return replace(self, table=table.add_column("split", list(splits)))

@@ -1,0 +1,76 @@
+"""What a run proves: scores with their intervals, beside the baselines, on the same test examples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value with its 95 % bootstrap interval, in the metric's own unit (fractions, not per cent)."""
+
+    value: float
+    low: float
+    high: float
+
+
+Scores = dict[str, Score]  # metric name -> score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that the audit found."""
+
+    kind: str  # "unreadable", "duplicate", "leak", "conflict", "rare class", "imbalance", "few examples", …
+    severity: str  # "info", "warning"
+    text: str  # one sentence for people: what, how many, and what was done about it
+    examples: tuple[str, ...] = ()  # names of a few items
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """Predictions on the test split, row by row."""
+
+    __test__ = False  # not for pytest
+
+    y: np.ndarray  # encoded labels
+    scores: np.ndarray  # (N, K) calibrated
+    naive: np.ndarray  # (N, K) of the majority guess
+    classical: np.ndarray  # (N, K) of the classical model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is claimed of a model. JSON through `to_json` / `from_json`."""
+
+    primary: str  # name of the metric that the verdict speaks of
+    titles: dict[str, str]  # metric name -> title for people
+    better: dict[str, str]  # metric name -> "higher" or "lower"
+    metrics: Scores
+    baselines: dict[str, Scores]  # "majority guess", "TF-IDF + logistic regression"
+    differences: dict[str, Scores]  # baseline -> metric -> model minus baseline, paired
+    verdict: str  # one sentence
+    paid: bool | None  # transfer beat the classical model beyond the interval; False: it lost; None: cannot be told
+    n_resamples: int = 1000
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> Evidence:
+        """The inverse of `to_json`."""
+        scores = lambda d: {k: Score(**v) for k, v in d.items()}  # noqa: E731
+        return cls(
+            **{
+                **saved,
+                "metrics": scores(saved["metrics"]),
+                "baselines": {k: scores(v) for k, v in saved["baselines"].items()},
+                "differences": {k: scores(v) for k, v in saved["differences"].items()},
+                "notes": tuple(saved["notes"]),
+            }
+        )

@@ -1,0 +1,75 @@
+"""A modality is what comes in: how a raw item is recognised, stored, checked, opened and shown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one look at a raw item found."""
+
+    digest: str  # sha256 (hex) of the content; equal digests are the same item
+    problem: str | None = None  # why it cannot be used, for people; None when it can
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How an item is shown in a report: a text, or a picture as a `data:` URI."""
+
+    text: str = ""
+    image_uri: str = ""
+
+
+class Modality(ABC):
+    """One kind of input. Stateless; one public subclass a file, named after the file."""
+
+    noun: ClassVar[tuple[str, str]]  # for sentences: ("text", "texts")
+    suffixes: ClassVar[frozenset[str]]  # files that hold one item each, lower case: {".txt"}
+    column_names: ClassVar[tuple[str, ...]]  # usual names of the input column, best first
+    default_backbone: ClassVar[str]
+    baseline_title: ClassVar[str]  # the classical model, for people: "TF-IDF + logistic regression"
+
+    @abstractmethod
+    def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
+        """Whether a column that holds these (up to 200) values can be this modality's input.
+
+        `folder` is where relative file names start, None when the values do not come from a file.
+        """
+
+    @abstractmethod
+    def store(self, value: Any, folder: str | None) -> Any:
+        """A user's value (text, file name, array, PIL image …) as the Arrow value kept in `Dataset.input`."""
+
+    @abstractmethod
+    def arrow_feature(self) -> Any:
+        """The `datasets` feature (a plain `Value`, or a dict for a struct) of the stored value."""
+
+    @abstractmethod
+    def examine(self, item: Any) -> Examined:
+        """Read the stored item once: its digest, and what is wrong with it. Never raises for a bad item."""
+
+    @abstractmethod
+    def open(self, item: Any, detail: int | None = None) -> Any:
+        """The stored item as a backbone takes it: a str, or an RGB PIL image.
+
+        `detail` is the side in pixels that is enough, so that a large JPEG is decoded at a reduced scale.
+        """
+
+    @abstractmethod
+    def preview(self, item: Any) -> Preview:
+        """The item for a report; small (a text of at most 400 characters, a picture of at most 160 pixels)."""
+
+    @abstractmethod
+    def describe(self, item: Any) -> str:
+        """A short name for lists: the file's path, or the start of the text."""
+
+    @abstractmethod
+    def classical_features(self) -> Sequence[tuple[str, Any]]:
+        """(name, scikit-learn transformer) pairs for the classical baseline; the best on validation is used.
+
+        Each transformer takes a list of opened items and gives an (N, D) array or sparse matrix.
+        """

@@ -1,0 +1,84 @@
+"""Find plug-ins by name: the file's name is the plug-in's name.
+
+Each axis (modalities, tasks, strategies, backbones) is a folder; each file in it holds one public subclass of the
+axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
+
+    [project.entry-points."headstart.modalities"]
+    sonar = "my_package.sonar:Sonar"
+
+Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+
+from headstart.errors import HeadstartError, did_you_mean, listed
+
+
+class RegistryError(HeadstartError):
+    """A plug-in is unknown, or its file breaks the rule of one public class a file."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The plug-ins of one axis: those in `headstart.<axis>` and those that other packages announce."""
+
+    axis: str  # "modalities"
+    base: str  # name of the base class in `headstart.<axis>.base`
+    not_plugins: frozenset[str] = frozenset({"base"})
+
+    def names(self) -> list[str]:
+        """Names of every plug-in, sorted; imports none of them."""
+        package = importlib.import_module(f"headstart.{self.axis}")
+        own = {module.name for module in pkgutil.iter_modules(package.__path__)} - self.not_plugins
+        return sorted(own | set(self._announced()))
+
+    def get(self, name: str) -> type:
+        """The class called `name`; RegistryError (with the nearest name) when there is none."""
+        announced = self._announced()
+        if name in announced:
+            return announced[name].load()
+        if name not in self.names():
+            raise RegistryError(
+                f"{name!r} is not one of the {self.axis}: {listed(self.names())}.{did_you_mean(name, self.names())}"
+            )
+        return self._only_class(name)
+
+    def _announced(self) -> dict:
+        return {point.name: point for point in entry_points(group=f"headstart.{self.axis}")}
+
+    def _only_class(self, name: str) -> type:
+        module = importlib.import_module(f"headstart.{self.axis}.{name}")
+        base = getattr(importlib.import_module(f"headstart.{self.axis}.base"), self.base)
+        found = [
+            value
+            for key, value in vars(module).items()
+            if inspect.isclass(value)
+            and issubclass(value, base)
+            and value.__module__ == module.__name__
+            and not key.startswith("_")
+        ]
+        if len(found) != 1:
+            raise RegistryError(
+                f"{module.__name__} must hold exactly one public subclass of {self.base}, "
+                f"but holds {len(found)}: {listed(c.__name__ for c in found) or 'none'}."
+            )
+        return found[0]
+
+
+MODALITIES = Registry("modalities", "Modality")
+BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog"}))
+TASKS = Registry("tasks", "Task")
+STRATEGIES = Registry("strategies", "Strategy")
+
+
+@cache
+def modality(name: str):  # noqa: ANN201  (a Modality; the type lives above this layer)
+    """The one instance of the modality called `name`."""
+    return MODALITIES.get(name)()

@@ -1,0 +1,97 @@
+"""A task is what goes out: how labels become numbers, the linear head that is solved, its scores and their metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Weights = np.ndarray  # (B, N): how often each example counts in each of B resamples
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """logits = X @ weight.T + bias, for features X (N, D)."""
+
+    weight: np.ndarray  # (K, D) float32
+    bias: np.ndarray  # (K,) float32
+
+    def logits(self, features: Any) -> np.ndarray:
+        """(N, K) float32; `features` may be a SciPy sparse matrix."""
+        return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good scores are, computed for many resamples at once."""
+
+    name: str  # "roc_auc"
+    title: str  # "ROC AUC"
+    better: Literal["higher", "lower"]
+    compute: Callable[[np.ndarray, np.ndarray, Weights], np.ndarray]
+    # (y, scores (N, K), weights (B, N)) -> (B,); NaN where a resample leaves it undefined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What is to be predicted; bound to its class names. One public subclass a file, named after the file."""
+
+    title: ClassVar[str]  # for people: "one label of several"
+
+    @classmethod
+    @abstractmethod
+    def from_labels(cls, labels: Sequence[Any]) -> Task:
+        """The task that these labels (all splits) pose. DataError when they pose none (one class only)."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs, besides the task's name: {"class_names": [...]}."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, saved: dict[str, Any]) -> Task:
+        """The inverse of `to_json`."""
+
+    @abstractmethod
+    def encode(self, labels: Sequence[Any]) -> np.ndarray:
+        """Labels as y: (N,) int64 class indices, (N, K) 0/1 float32, or (N,) float32 numbers."""
+
+    @abstractmethod
+    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+        """(regularisation strength, solved head) along a path of strengths, strongest first.
+
+        `features` (N, D) is a standardised float32 array or a sparse matrix.
+        """
+
+    @abstractmethod
+    def scores(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Logits (N, K) as probabilities (N, K), or as the numbers themselves (N, 1)."""
+
+    @abstractmethod
+    def losses(self, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Loss of each example (N,): what the choice on validation minimises the mean of."""
+
+    @abstractmethod
+    def naive(self, y: np.ndarray, n: int) -> np.ndarray:
+        """Scores (n, K) of the guess that looks at no input: class frequencies, or the mean number."""
+
+    @abstractmethod
+    def decode(self, scores: np.ndarray) -> list[Any]:
+        """Scores (N, K) as predictions: a class name, a list of class names, or a float, each."""
+
+    @abstractmethod
+    def metrics(self, y_train: np.ndarray) -> tuple[Metric, ...]:
+        """The metrics that apply, the primary one first."""
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """What the K columns of the scores are called; empty for a number."""
+        return ()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are probabilities, so that a temperature can calibrate them."""
+        return True
