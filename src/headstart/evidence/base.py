@@ -21,16 +21,6 @@ Scores = dict[str, Score]  # metric name -> score
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that the audit found."""
-
-    kind: str  # "unreadable", "duplicate", "leak", "conflict", "rare class", "imbalance", "few examples", …
-    severity: str  # "info", "warning"
-    text: str  # one sentence for people: what, how many, and what was done about it
-    examples: tuple[str, ...] = ()  # names of a few items
-
-
-@dataclass(frozen=True, kw_only=True)
 class TestResult:
     """Predictions on the test split, row by row."""
 
