@@ -1,0 +1,57 @@
+"""Headstart: transfer learning that shows what the transfer was worth.
+
+    import headstart
+
+    model = headstart.fit("reviews.csv")
+    print(model.evidence.verdict)
+    model.predict(["what a lovely film"])
+    model.save("runs/reviews")
+
+Names are imported on first use, so that `import headstart` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.data.dataset import Dataset
+    from headstart.deploy.model import Model, load
+    from headstart.errors import HeadstartError
+    from headstart.estimators import TransferClassifier, TransferRegressor
+    from headstart.transfer import fit, read
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "headstart.data.dataset",
+    "HeadstartError": "headstart.errors",
+    "Model": "headstart.deploy.model",
+    "TransferClassifier": "headstart.estimators",
+    "TransferRegressor": "headstart.estimators",
+    "fit": "headstart.transfer",
+    "load": "headstart.deploy.model",
+    "read": "headstart.transfer",
+}
+
+__all__ = [
+    "Dataset",
+    "HeadstartError",
+    "Model",
+    "TransferClassifier",
+    "TransferRegressor",
+    "fit",
+    "load",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -73,8 +73,8 @@ class Registry:
 
 
 MODALITIES = Registry("modalities", "Modality")
-BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog"}))
-TASKS = Registry("tasks", "Task")
+BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "fetch", "pixels"}))
+TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
 
 
@@ -82,3 +82,8 @@ STRATEGIES = Registry("strategies", "Strategy")
 def modality(name: str):  # noqa: ANN201  (a Modality; the type lives above this layer)
     """The one instance of the modality called `name`."""
     return MODALITIES.get(name)()
+
+
+def plugin_name(thing: object) -> str:
+    """The name under which the registry knows this object's class: its file's name."""
+    return type(thing).__module__.rsplit(".", 1)[-1]

@@ -1,15 +1,351 @@
-"""Look before anything is trained: what is broken, doubled, contradictory or too little."""
+"""Look before anything is trained: what is broken, doubled, contradictory or too little.
+
+A check is a function from one `_State` to the next: it may leave rows out, mend labels and add findings. To add one,
+write it and name it in `_checks`. What stands in a given test split is never changed for the sake of train.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from headstart import registry
+from headstart.data.dataset import SPLITS, Dataset
+from headstart.errors import DataError, listed
+from headstart.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_EXAMPLES = 20  # fewer cannot be split and measured
+LEAST_IN_CLASS = 3  # one each for train, val and test
+FEW_IN_CLASS, FEW_IN_TRAIN = 15, 10  # where a class becomes unsure: without given splits, and in a given train split
+FEW_IN_TEST = 50  # below it an interval at 90 % accuracy is wider than ± 8 points
+IMBALANCE = 5  # largest class over smallest
+N_EXAMPLES = 5  # names that a finding carries
+CHUNK = 64  # items that a thread takes at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that the audit found."""
 
-    kind: str  # "unreadable", "empty", "duplicate", "leak", "conflict", "rare class", "imbalance", "few examples"
+    kind: str  # "unreadable", "duplicate", "leak" …: each check names its own
     severity: str  # "info" or "warning"
     text: str  # one sentence for people: what, how many, and what was done about it
     examples: tuple[str, ...] = ()  # names of a few items
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """A data set that can be trained on, and what had to be said about it."""
+
+    dataset: Dataset  # rows left out, labels mended
+    digests: list[str]  # sha256 of each remaining item's content, in the data set's order
+    findings: tuple[Finding, ...]
+
+
+def audit(dataset: Dataset, progress: Progress) -> Audited:
+    """Examine every item and every label, and leave out what would mislead.
+
+    DataError when nothing is left to learn from: no readable item, one class only, or fewer than 20 examples.
+    """
+    import pandas as pd
+
+    rows = pd.DataFrame(_examine(dataset, progress), columns=["digest", "problem"], dtype=object)
+    rows["split"] = pd.Series(dataset.column("split"), dtype=object)
+    if dataset.task:
+        labels = dataset.column("label")
+        if dataset.task == "multilabel":  # sets, in a form that can be compared and counted
+            labels = [None if each is None else tuple(sorted(set(each))) for each in labels]
+        rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
+    state = _State(dataset=dataset, rows=rows)
+    for check in _checks(dataset.task):
+        state = check(state)
+    return Audited(dataset=state.cleaned(), digests=state.rows["digest"].tolist(), findings=state.findings)
+
+
+def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Class name -> split -> examples, for every split that occurs; {} for numbers and without labels."""
+    if dataset.task not in ("classification", "multilabel"):
+        return {}
+    return _class_counts(dataset.column("label"), dataset.column("split"))
+
+
+def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None]]:
+    """(digest, problem) of every item, in order."""
+    modality = registry.modality(dataset.modality)
+    inputs = dataset.table["input"]  # lazy: each thread reads only the items it is at
+
+    def look(start: int) -> list[tuple[str, str | None]]:
+        seen = map(modality.examine, inputs[start : start + CHUNK])
+        return [(one.digest, one.problem) for one in seen]
+
+    looks: list[tuple[str, str | None]] = []
+    workers = min(16, os.cpu_count() or 1)
+    with progress.bar(len(dataset), modality.noun[1]) as advance, ThreadPoolExecutor(workers) as pool:
+        for chunk in pool.map(look, range(0, len(dataset), CHUNK)):
+            looks += chunk
+            advance(len(chunk))
+    return looks
+
+
+def _class_counts(labels: Iterable[Any], splits: Sequence[str]) -> dict[str, dict[str, int]]:
+    present = [split for split in (*SPLITS, "") if split in set(splits)]
+    counts: dict[str, dict[str, int]] = {}
+    for label, split in zip(labels, splits, strict=True):
+        for name in [label] if isinstance(label, str) else label:
+            counts.setdefault(name, dict.fromkeys(present, 0))[split] += 1
+    return dict(sorted(counts.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What one check hands to the next."""
+
+    dataset: Dataset  # as it was read
+    rows: pd.DataFrame  # the rows still in, by position; columns digest, problem, split, and label when there is one
+    findings: tuple[Finding, ...] = ()
+    relabelled: bool = False
+
+    @cached_property
+    def given(self) -> bool:
+        """Whether the data came with splits."""
+        return bool((self.rows["split"] != "").any())
+
+    @cached_property
+    def classes(self) -> dict[str, dict[str, int]]:
+        """Class name -> split -> rows still in."""
+        return _class_counts(self.rows["label"], self.rows["split"].tolist())
+
+    def count(self, n: int) -> str:
+        """'1 text', '3 texts'."""
+        return f"{n:,} {registry.modality(self.dataset.modality).noun[int(n != 1)]}"
+
+    def found(self, kind: str, severity: str, text: str, about: pd.Series | None = None) -> _State:
+        """With one more finding, about the rows where the mask `about` is true."""
+        describe = registry.modality(self.dataset.modality).describe
+        first = () if about is None else self.rows.index[about][:N_EXAMPLES].tolist()
+        examples = tuple(describe(self.dataset.table[row]["input"]) for row in first)
+        new = Finding(kind=kind, severity=severity, text=text, examples=examples)
+        return replace(self, findings=(*self.findings, new))
+
+    def without(self, leaving: pd.Series) -> _State:
+        """Without the rows where the mask is true."""
+        return replace(self, rows=self.rows[~leaving])
+
+    def with_labels(self, labels: pd.Series) -> _State:
+        """With other labels in the rows still in."""
+        return replace(self, rows=self.rows.assign(label=labels), relabelled=True)
+
+    def cleaned(self) -> Dataset:
+        """The data set as the checks leave it."""
+        dataset, kept = self.dataset, self.rows.index.to_numpy()
+        if self.relabelled:
+            labels = dataset.column("label")
+            for row, label in zip(kept.tolist(), self.rows["label"], strict=True):
+                labels[row] = label if isinstance(label, str) else list(label)
+            feature = dataset.table.features["label"]
+            table = dataset.table.remove_columns(["label"]).add_column("label", labels, feature=feature)
+            dataset = replace(dataset, table=table)
+        return dataset if len(kept) == len(dataset) else dataset.select(kept)
+
+
+def _checks(task: str | None) -> list[Callable[[_State], _State]]:
+    """The checks that apply, in order: items, labels, copies, classes, numbers."""
+    if task is None:
+        return [_unreadable, _duplicates, _leaks]
+    if task == "regression":
+        return [_unreadable, _missing_labels, _conflicts, _duplicates, _leaks, _one_label, _few_examples]
+    labels = [_unreadable, _missing_labels, _spaced_labels, _conflicts, _duplicates, _leaks]
+    return [*labels, _unseen_classes, _tiny_classes, _one_label, _small_classes, _imbalance, _few_examples]
+
+
+def _unreadable(state: _State) -> _State:
+    """Items that cannot be read, and empty ones, are left out."""
+    problems = state.rows["problem"].fillna("")
+    bad, empty = problems != "", problems.str.startswith("empty")
+    if bad.all():
+        named = state.found("unreadable", "warning", "", bad).findings[-1].examples
+        raise DataError(
+            f"None of the {state.count(len(bad))} in {state.dataset.source} can be used. "
+            f"{'; '.join(f'{name}: {why}' for name, why in zip(named, problems, strict=False))}. "
+            "Check that the paths are right and the files whole."
+        )
+    broken = bad & ~empty
+    if broken.any():
+        reasons = problems[broken].str.partition(":")[0].value_counts()
+        why = ", ".join(f"{reason} ({n:,})" for reason, n in reasons.items())
+        state = state.found("unreadable", "warning", f"Left out {state.count(broken.sum())} for {why}.", broken)
+    if empty.any():
+        state = state.found("empty", "warning", f"Left out {state.count(empty.sum())} for being empty.", empty)
+    return state.without(bad)
+
+
+def _missing_labels(state: _State) -> _State:
+    """Rows without a label are left out; an empty list of labels is a label."""
+    labels = state.rows["label"]
+    blank = labels.map(lambda label: isinstance(label, str) and not label.strip()).astype(bool)
+    missing = labels.isna() | labels.isin((math.inf, -math.inf)) | blank
+    if not missing.any():
+        return state
+    text = f"Left out {state.count(missing.sum())} with no value for {state.dataset.label_name!r}."
+    return state.found("missing label", "warning", text, missing).without(missing)
+
+
+def _spaced_labels(state: _State) -> _State:
+    """'cat ' becomes 'cat'."""
+
+    def strip(label: Any) -> Any:
+        return label.strip() if isinstance(label, str) else tuple(sorted({each.strip() for each in label} - {""}))
+
+    labels = state.rows["label"]
+    spaced = labels.map(lambda label: strip(label) != label).astype(bool)
+    if not spaced.any():
+        return state
+    forms = {name for label in labels[spaced] for name in _names(label) if name != name.strip()}
+    shown = listed((f"{form!r} became {form.strip()!r}" for form in sorted(forms)), most=3)
+    text = f"Took spaces off the labels of {state.count(spaced.sum())}: {shown}."
+    return state.found("label spaces", "info", text, spaced).with_labels(labels.map(strip))
+
+
+def _conflicts(state: _State) -> _State:
+    """The same item with different labels: nobody knows which is right, so no copy is learnt from."""
+    digests = state.rows[["digest", "label"]].drop_duplicates()["digest"]
+    clashing = digests[digests.duplicated()]
+    conflict = state.rows["digest"].isin(clashing)
+    if not conflict.any():
+        return state
+    leaving = conflict & (state.rows["split"] != "test")
+    kept = f", kept {(conflict & ~leaving).sum():,} in test as given" if state.given else ""
+    text = f"Different labels for {state.count(clashing.nunique())}: left out {leaving.sum():,} copies{kept}."
+    return state.found("conflict", "warning", text, conflict).without(leaving)
+
+
+def _duplicates(state: _State) -> _State:
+    """Exact copies within a split: the first stays. A given test split is only reported on."""
+    copies = state.rows.duplicated([column for column in ("digest", "label", "split") if column in state.rows])
+    leaving = copies & (state.rows["split"] != "test")
+    staying = copies & ~leaving
+    if leaving.any():
+        text = f"Left out {state.count(leaving.sum())} for repeating another exactly."
+        state = state.found("duplicate", "info", text, leaving)
+    if staying.any():
+        text = f"Kept {state.count(staying.sum())} of the given test split that repeat another exactly."
+        state = state.found("duplicate", "warning", text, staying)
+    return state.without(leaving)
+
+
+def _leaks(state: _State) -> _State:
+    """What stands in test leaves train and val; what stands in val leaves train."""
+    digests, split = state.rows["digest"], state.rows["split"]
+    in_test = (split != "test") & digests.isin(digests[split == "test"])
+    in_val = ~split.isin(("val", "test")) & ~in_test & digests.isin(digests[split == "val"])
+    leaving = in_test | in_val
+    if not leaving.any():
+        return state
+    of_val = f", and {state.count(in_val.sum())} out of train for standing in val" if in_val.any() else ""
+    of_test = f"{state.count(in_test.sum())} out of train and val for standing in test"
+    text = f"The given splits overlap. Left {of_test}{of_val}."
+    return state.found("leak", "warning", text, leaving).without(leaving)
+
+
+def _unseen_classes(state: _State) -> _State:
+    """Classes that the given train split does not hold cannot be learnt."""
+    learnt_from = set(state.rows["split"]) - {"val", "test"}
+    if not state.given or not learnt_from:
+        return state
+    unseen = [name for name, n in state.classes.items() if not any(n[split] for split in learnt_from)]
+    why = "standing in val or test but not in train (the score does not cover this)"
+    return _without_classes(state, unseen, "unseen class", why)
+
+
+def _tiny_classes(state: _State) -> _State:
+    """Without given splits, a class of one or two cannot be in train, val and test."""
+    tiny = [] if state.given else [name for name, n in state.classes.items() if sum(n.values()) < LEAST_IN_CLASS]
+    why = f"having fewer than {LEAST_IN_CLASS} examples, too few for train, val and test"
+    return _without_classes(state, tiny, "rare class", why)
+
+
+def _without_classes(state: _State, classes: Sequence[str], kind: str, why: str) -> _State:
+    """Rows of these classes leave; with several labels a row stays and loses the label."""
+    if not classes:
+        return state
+    gone = frozenset(classes)
+    labels = state.rows["label"]
+    hit = labels.map(lambda label: not gone.isdisjoint(_names(label))).astype(bool)
+    several = state.dataset.task == "multilabel"
+    done = "Took that label off" if several else "Left out"
+    text = f"Not learnt, for {why}: {listed(classes)}. {done} {state.count(hit.sum())}."
+    state = state.found(kind, "warning", text, hit)
+    if several:
+        return state.with_labels(labels.map(lambda label: tuple(name for name in label if name not in gone)))
+    return state.without(hit)
+
+
+def _one_label(state: _State) -> _State:
+    """There must be something to tell apart."""
+    labels = state.rows["label"]
+    if len(labels.drop_duplicates()) > 1:
+        return state
+    before = " ".join(finding.text for finding in state.findings if finding.severity == "warning")
+    if labels.empty:
+        left = "No example is left to learn from."
+    elif state.dataset.task == "regression":
+        left = f"All {len(labels):,} numbers are {labels.iloc[0]:g}."
+    else:
+        left = f"Only one class is left: {listed(_names(labels.iloc[0])) or 'no label'} ({len(labels):,} examples)."
+    raise DataError(
+        f"{left} At least two different values of {state.dataset.label_name!r} are needed, with {LEAST_IN_CLASS} "
+        f"examples each: add examples, or name another label column. {before}".strip()
+    )
+
+
+def _small_classes(state: _State) -> _State:
+    """Classes that stay, but cannot be learnt or measured well."""
+    least, where = (FEW_IN_TRAIN, " in train") if state.given else (FEW_IN_CLASS, "")
+    small = [name for name, n in state.classes.items() if sum(n.values()) - n.get("val", 0) - n.get("test", 0) < least]
+    if not small:
+        return state
+    text = f"Fewer than {least} examples{where}, so that their predictions are unsure: {listed(small)}."
+    return state.found("rare class", "warning", text)
+
+
+def _imbalance(state: _State) -> _State:
+    """One class far more frequent than another: accuracy alone would flatter."""
+    if state.dataset.task != "classification":
+        return state
+    sizes = {name: sum(n.values()) for name, n in state.classes.items()}
+    largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
+    if sizes[largest] <= IMBALANCE * sizes[smallest]:
+        return state
+    shares = [f"{name!r} holds {100 * sizes[name] / len(state.rows):.1f} %" for name in (largest, smallest)]
+    text = f"The classes are uneven: of the examples {' and '.join(shares)}. Look at balanced accuracy."
+    return state.found("imbalance", "info", text)
+
+
+def _few_examples(state: _State) -> _State:
+    """Too few to measure: an error below 20 without given splits, else a warning about the interval."""
+    n = len(state.rows)
+    if n < LEAST_EXAMPLES and not state.given:
+        raise DataError(
+            f"{state.count(n)} can be used, but at least {LEAST_EXAMPLES} are needed to split and to measure. "
+            "Add examples, or give train and test yourself."
+        )
+    n_test = int((state.rows["split"] == "test").sum()) or round(0.2 * n)  # what splitting will give
+    if n_test >= FEW_IN_TEST:
+        return state
+    half = 196 * math.sqrt(0.9 * 0.1 / max(n_test, 1))
+    wide = "" if state.dataset.task == "regression" else f", about ± {half:.0f} points at 90 % accuracy"
+    text = f"Only {n_test} examples to test on: the intervals will be wide{wide}."
+    return state.found("few examples", "warning", text)
+
+
+def _names(label: Any) -> Sequence[str]:
+    """The class names in a label."""
+    return (label,) if isinstance(label, str) else label

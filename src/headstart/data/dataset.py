@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ class Dataset:
     name: str  # for titles and folder names: "reviews"
     source: str  # where it came from, for people: a path, or "3,771 texts in memory"
     label_name: str = "label"  # what the label is called where the data come from
-    notes: tuple[str, ...] = field(default=())  # what the reader found out or decided, one line each
+    notes: tuple[str, ...] = ()  # what the reader found out or decided, one line each
+    overruled: Mapping[str, str] = field(default_factory=dict)  # what the user said of it: {"label": "stars"}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -48,6 +49,11 @@ class Dataset:
     def inputs(self) -> list[Any]:
         """All N raw items, as stored."""
         return self.column("input")
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The group of each example, None when none was asked for."""
+        return self.column("group") if self.has("group") else None
 
     def rows(self, split: str) -> np.ndarray:
         """Indices (n,) int64 of the examples in a split."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,6 @@ class Evidence:
     verdict: str  # one sentence
     paid: bool | None  # transfer beat the classical model beyond the interval; False: it lost; None: cannot be told
     n_resamples: int = 1000
-    notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -53,14 +52,13 @@ class Evidence:
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Evidence:
-        """The inverse of `to_json`."""
-        scores = lambda d: {k: Score(**v) for k, v in d.items()}  # noqa: E731
-        return cls(
-            **{
-                **saved,
-                "metrics": scores(saved["metrics"]),
-                "baselines": {k: scores(v) for k, v in saved["baselines"].items()},
-                "differences": {k: scores(v) for k, v in saved["differences"].items()},
-                "notes": tuple(saved["notes"]),
-            }
-        )
+        """The inverse of `to_json`; keys that are not evidence are passed over."""
+        own = {f.name: saved[f.name] for f in fields(cls)}
+        own["metrics"] = _scores(own["metrics"])
+        own["baselines"] = {name: _scores(scores) for name, scores in own["baselines"].items()}
+        own["differences"] = {name: _scores(scores) for name, scores in own["differences"].items()}
+        return cls(**own)
+
+
+def _scores(saved: dict[str, dict[str, float]]) -> Scores:
+    return {name: Score(**score) for name, score in saved.items()}

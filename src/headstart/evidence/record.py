@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import numpy as np
 
 from headstart.backbones.base import Provenance
 from headstart.data.audit import Finding
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.plan import Plan
-from headstart.modalities.base import Preview
+from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Task
+
+LIBRARIES = ("headstart", "torch", "transformers", "scikit-learn", "numpy", "datasets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,7 @@ class Record:
     versions: dict[str, str]  # library -> version
 
     def to_json(self) -> dict[str, Any]:
-        """What `headstart fit --json` prints, but for the run's path."""
+        """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
         return {
             "task": self.data.task,
             "modality": self.data.modality,
@@ -65,9 +72,46 @@ class Record:
             "cut": self.plan.cut,
             "n": self.data.n,
             **self.evidence.to_json(),
-            "seconds": {step: round(s, 4) for step, s in self.seconds.items()},
+            "seconds": {step: round(seconds, 4) for step, seconds in self.seconds.items()},
             "findings": [vars(finding) for finding in self.findings],
             "data": vars(self.data),
+            "command": self.command,
             "created": self.created,
             "versions": self.versions,
         }
+
+
+def find_mistakes(
+    task: Task, test: TestResult, modality: Modality, items: Sequence[Any], labels: Sequence[Any], most: int = 12
+) -> tuple[Mistake, ...]:
+    """The wrong predictions that the model was surest of, first; `items` and `labels` are the test rows as stored."""
+    wrongness = task.wrongness(test.y, test.scores)
+    worst = [int(row) for row in np.argsort(-wrongness, kind="stable")[:most] if wrongness[row] > 0]
+    return tuple(
+        Mistake(
+            name=modality.describe(items[row]),
+            preview=modality.preview(items[row]),
+            truth=shown(labels[row]),
+            predicted=shown(task.decode(test.scores[[row]])[0]),
+            confidence=float(wrongness[row]),
+        )
+        for row in worst
+    )
+
+
+def shown(prediction: Any) -> str:
+    """A prediction for people: a class name, 'a, b', or a number with four digits."""
+    if isinstance(prediction, list):
+        return ", ".join(prediction) or "none"
+    return f"{prediction:.4g}" if isinstance(prediction, float) else str(prediction)
+
+
+def library_versions() -> dict[str, str]:
+    """What was installed when the run was made."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found

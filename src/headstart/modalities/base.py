@@ -31,7 +31,6 @@ class Modality(ABC):
     suffixes: ClassVar[frozenset[str]]  # files that hold one item each, lower case: {".txt"}
     column_names: ClassVar[tuple[str, ...]]  # usual names of the input column, best first
     default_backbone: ClassVar[str]
-    baseline_title: ClassVar[str]  # the classical model, for people: "TF-IDF + logistic regression"
 
     @abstractmethod
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
@@ -59,6 +58,10 @@ class Modality(ABC):
         `detail` is the side in pixels that is enough, so that a large JPEG is decoded at a reduced scale.
         """
 
+    def classical_item(self, item: Any) -> Any:
+        """The stored item as `classical_features` take it; small, since all N are in memory at once."""
+        return self.open(item)
+
     @abstractmethod
     def preview(self, item: Any) -> Preview:
         """The item for a report; small (a text of at most 400 characters, a picture of at most 160 pixels)."""
@@ -69,7 +72,7 @@ class Modality(ABC):
 
     @abstractmethod
     def classical_features(self) -> Sequence[tuple[str, Any]]:
-        """(name, scikit-learn transformer) pairs for the classical baseline; the best on validation is used.
+        """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words"); the best on validation is used.
 
         Each transformer takes a list of opened items and gives an (N, D) array or sparse matrix.
         """

@@ -40,6 +40,7 @@ class Task(ABC):
     """What is to be predicted; bound to its class names. One public subclass a file, named after the file."""
 
     title: ClassVar[str]  # for people: "one label of several"
+    solver_title: ClassVar[str]  # how its heads are solved, for people: "logistic regression"
 
     @classmethod
     @abstractmethod
@@ -75,6 +76,10 @@ class Task(ABC):
         """Loss of each example (N,): what the choice on validation minimises the mean of."""
 
     @abstractmethod
+    def wrongness(self, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """(N,): 0 where the prediction is right, else the probability of the wrong answer, or the absolute error."""
+
+    @abstractmethod
     def naive(self, y: np.ndarray, n: int) -> np.ndarray:
         """Scores (n, K) of the guess that looks at no input: class frequencies, or the mean number."""
 
@@ -83,7 +88,7 @@ class Task(ABC):
         """Scores (N, K) as predictions: a class name, a list of class names, or a float, each."""
 
     @abstractmethod
-    def metrics(self, y_train: np.ndarray) -> tuple[Metric, ...]:
+    def metrics(self) -> tuple[Metric, ...]:
         """The metrics that apply, the primary one first."""
 
     @property

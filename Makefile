@@ -1,0 +1,34 @@
+# Two commands do everything on a machine that has only Python 3.11 or newer, pip and make:
+#   make demo   set up, fetch real data and pretrained weights, fit, write a report
+#   make test   set up, fetch the weights that the tests read, run the tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench docs clean
+
+demo: .venv/ready
+	$(BIN)/headstart demo image
+
+test: .venv/ready weights
+	$(BIN)/python -m pytest
+
+check: .venv/ready weights
+	scripts/check
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.fit
+
+docs: .venv/ready
+	$(BIN)/python -m scripts.docs --write
+
+.PHONY: weights
+weights: .venv/ready
+	$(BIN)/headstart models pull minilm efficientnet-lite0 --quiet
+
+.venv/ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

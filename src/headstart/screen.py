@@ -1,0 +1,93 @@
+"""What a run looks like in a terminal: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichBar
+from rich.table import Table
+from rich.text import Text
+
+from headstart.evidence.base import Evidence, Score, Scores
+from headstart.progress import Progress
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        """'41.2/s', or nothing before the first step."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
+
+
+class Screen(Progress):
+    """Shows steps, bars with rate and time left, and lines, on standard error."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__()
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A bar over `total` units; bytes ("B") are shown as megabytes."""
+        columns = [DownloadColumn()] if unit == "B" else [MofNCompleteColumn(), TextColumn(unit), _Rate()]
+        with RichBar(BarColumn(30), *columns, TimeRemainingColumn(), console=self.console, transient=True) as bars:
+            task = bars.add_task("", total=total)
+            yield lambda n: bars.advance(task, n)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False)
+
+
+def with_interval(score: Score) -> str:
+    """'0.892  0.867 to 0.914'."""
+    digits = ".3f" if max(abs(score.value), abs(score.low), abs(score.high)) < 100 else ",.1f"
+    return f"{score.value:{digits}}  {score.low:{digits}} to {score.high:{digits}}"
+
+
+def score_table(evidence: Evidence) -> Table:
+    """Metrics down, systems across, each with its 95 % interval."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    systems: dict[str, Scores] = {"this model": evidence.metrics, **evidence.baselines}
+    table.add_column("on the test split (95 % interval)")
+    for name in systems:
+        table.add_column(name, justify="right")
+    for metric, title in evidence.titles.items():
+        cells = [with_interval(scores[metric]) if metric in scores else "–" for scores in systems.values()]
+        table.add_row(title, *cells, style="bold" if metric == evidence.primary else None)
+    return table
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows of the same keys as a table on standard output; a pipe gets lines as long as they need to be."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(value)) for value in row.values()))
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 1000)
+
+
+def shown(value: Any) -> str:
+    """A table cell: probabilities with three digits, lists joined, a missing value empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,72 @@
+"""A linear probe: every frozen stage stays as it was, and a linear head is solved on the features of the last one.
+
+Alain & Bengio 2016 (arXiv:1610.01644) read off with such probes what each layer knows; Kornblith et al. 2018
+(arXiv:1805.08974) measured with them how well ImageNet networks transfer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from headstart.errors import DataError, PlanError
+from headstart.strategies.base import Adapted, Part, Strategy
+from headstart.tasks.base import LinearHead, Task
+
+PATIENCE = 2  # strengths in a row that may be no better on validation before the path is left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Strategy):
+    """Freeze every stage below the cut, drop those above it, solve a linear head on the last frozen one."""
+
+    freeze: int | None = None  # how many stages are frozen and run, counted from the input; None is all
+
+    def cut(self, n_stages: int) -> int:
+        """How many stages run. PlanError when `freeze` is not one of 1 … n_stages."""
+        freeze = n_stages if self.freeze is None else self.freeze
+        if not 1 <= freeze <= n_stages:
+            raise PlanError(
+                f"freeze={freeze}, but this backbone has {n_stages} stages. Pass a value from 1 to {n_stages}."
+            )
+        return freeze
+
+    def adapt(self, task: Task, train: Part, val: Part, seed: int) -> Adapted:
+        """The head of the strength that does best on validation; it takes raw features. DataError when val is empty."""
+        if len(val.y) == 0:
+            raise DataError("The val split is empty, so no regularisation can be chosen. Give it some examples.")
+        features, unfold = standardised(train.features)
+        best, n_worse = None, 0
+        for strength, standard_head in task.heads(features, train.y, seed):
+            head = unfold(standard_head)
+            loss = float(task.losses(val.y, task.scores(head.logits(val.features))).mean())
+            if best is None or loss < best.val_loss:
+                best, n_worse = Adapted(head, strength, loss), 0
+            else:
+                n_worse += 1
+            if n_worse == PATIENCE:
+                break
+        assert best is not None, f"{type(task).__name__}.heads gave no head at all"
+        return best
+
+
+def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]]:
+    """Features (N, D) with mean 0 and variance 1 a column, and what turns a head on them into one on raw features.
+
+    A column that does not vary (beyond float32 rounding) is only centred. Sparse features are left as they are.
+    """
+    if sparse.issparse(features):
+        return features, lambda head: head
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = features.std(axis=0, dtype=np.float64)
+    scale[scale <= 1e-6 * np.abs(mean)] = 1.0
+
+    def unfold(head: LinearHead) -> LinearHead:
+        weight = head.weight / scale
+        return LinearHead(weight.astype(np.float32), (head.bias - weight @ mean).astype(np.float32))
+
+    return ((features - mean) / scale).astype(np.float32), unfold
