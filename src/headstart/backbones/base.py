@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Backbone(ABC):
     """A frozen pretrained network. One public subclass a file, named after the family."""
 
     modality: str  # "text" or "image"
-    detail: ClassVar[int | None] = None  # pixels a side that are enough; None where size does not matter
+    detail: int | None = None  # pixels a side that are enough; None where size does not matter
 
     def __init__(
         self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, preprocessing: Mapping[str, Any]

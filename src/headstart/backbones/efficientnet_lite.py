@@ -48,7 +48,7 @@ class EfficientnetLite(Backbone):
         stages = [Stage(name="stem", modules=("stem",)), *groups, Stage(name="head", modules=("head",))]
         super().__init__(network, stages, provenance, pixels.to_json())
         self.pixels = pixels
-        self.detail = pixels.side  # type: ignore[misc]  # differs from variant to variant
+        self.detail = pixels.side
 
     @classmethod
     def load(cls, located: Located) -> EfficientnetLite:

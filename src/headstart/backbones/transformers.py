@@ -85,7 +85,7 @@ class Transformers(Backbone):
         self.reader = reader
         self.modality = "text" if isinstance(reader, _Texts) else "image"
         if isinstance(reader, Pixels):
-            self.detail = reader.side  # type: ignore[misc]  # differs from model to model
+            self.detail = reader.side
 
     @classmethod
     def load(cls, located: Located) -> Transformers:

@@ -236,7 +236,7 @@ def _duplicates(state: _State) -> _State:
         text = f"Left out {state.count(leaving.sum())} for repeating another exactly."
         state = state.found("duplicate", "info", text, leaving)
     if staying.any():
-        text = f"Kept {state.count(staying.sum())} of the given test split that repeat another exactly."
+        text = f"Exact copies within the given test split, kept: {state.count(staying.sum())}."
         state = state.found("duplicate", "warning", text, staying)
     return state.without(leaving)
 
@@ -249,9 +249,9 @@ def _leaks(state: _State) -> _State:
     leaving = in_test | in_val
     if not leaving.any():
         return state
-    of_val = f", and {state.count(in_val.sum())} out of train for standing in val" if in_val.any() else ""
-    of_test = f"{state.count(in_test.sum())} out of train and val for standing in test"
-    text = f"The given splits overlap. Left {of_test}{of_val}."
+    parts = (("train and val for standing in test", in_test), ("train for standing in val", in_val))
+    left = " and ".join(f"{state.count(mask.sum())} out of {where}" for where, mask in parts if mask.any())
+    text = f"The given splits overlap. Left {left}."
     return state.found("leak", "warning", text, leaving).without(leaving)
 
 
@@ -276,8 +276,7 @@ def _without_classes(state: _State, classes: Sequence[str], kind: str, why: str)
     """Rows of these classes leave; with several labels a row stays and loses the label."""
     if not classes:
         return state
-    gone = frozenset(classes)
-    labels = state.rows["label"]
+    labels, gone = state.rows["label"], frozenset(classes)
     hit = labels.map(lambda label: not gone.isdisjoint(_names(label))).astype(bool)
     several = state.dataset.task == "multilabel"
     done = "Took that label off" if several else "Left out"

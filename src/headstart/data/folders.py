@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class _Folder:
     others: list[Path]
 
 
+@cache
 def item_suffixes() -> dict[str, str]:
     """Suffix of files that hold one item each -> modality."""
     return {suffix: name for name in registry.MODALITIES.names() for suffix in registry.modality(name).suffixes}
@@ -121,7 +123,11 @@ def _class_folders(
 def _unread(noun: str, paths: Iterable[Path], top: _Folder) -> list[str]:
     """A note with a count of what was passed over."""
     names = [str(path.relative_to(top.path)) for path in paths]
-    return [f"{len(names):,} other {noun}{'s were' if len(names) > 1 else ' was'} not read: {listed(names, 4)}"] if names else []
+    return (
+        [f"{len(names):,} other {noun}{'s were' if len(names) > 1 else ' was'} not read: {listed(names, 4)}"]
+        if names
+        else []
+    )
 
 
 def _loose_items(top: _Folder) -> Raw:
@@ -155,5 +161,8 @@ def _contents(top: _Folder) -> str:
     n_files = len(top.others)
     if not n_files and not top.folders:
         return "it is empty"
-    parts = [f"{n_files} file{'s' * (n_files != 1)}" if n_files else "", f"{len(top.folders)} empty folders" if top.folders else ""]
+    parts = [
+        f"{n_files} file{'s' * (n_files != 1)}" if n_files else "",
+        f"{len(top.folders)} empty folders" if top.folders else "",
+    ]
     return " and ".join(part for part in parts if part) + f": {listed(p.name for p in (*top.folders, *top.others))}"

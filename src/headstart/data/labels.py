@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
-    return float(value) if isinstance(value, numbers.Number) and not isinstance(value, (bool, complex)) else str(value)
+    return float(value) if isinstance(value, (Decimal, Fraction)) else str(value)
 
 
 def _number(value: Any) -> float | None:
@@ -127,7 +128,7 @@ def _of_numbers(seen: _Seen, notes: list[str]) -> str:
 
 
 def _separator(seen: _Seen) -> str | None:
-    """"|" or ";" when many values hold it and the parts between recur."""
+    """ "|" or ";" when many values hold it and the parts between recur."""
     for separator in "|;":
         held = {value: n for value, n in seen.counts.items() if separator in str(value)}
         if sum(held.values()) < max(2, _SEPARATED_SHARE * len(seen.known)):

@@ -33,8 +33,9 @@ def from_object(data: Any) -> Raw:
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "tolist"):
         return _items(data)
     raise DataError(
-        f"Cannot read data from a {type(data).__name__}. Give a path, a list of texts or pictures with labels, a NumPy "
-        "array of pictures (N, H, W[, C]), a pandas DataFrame, a dict of columns, a list of dicts or a datasets.Dataset."
+        f"Cannot read data from a {type(data).__name__}. Give a path, a list of texts or pictures with labels, "
+        "a NumPy array of pictures (N, H, W[, C]), a pandas DataFrame, a dict of columns, a list of dicts or a "
+        "datasets.Dataset."
     )
 
 

@@ -43,7 +43,7 @@ class Raw:
 
 
 def split_name(name: str) -> str | None:
-    """"train", "val" or "test" for any usual name of it, in any case; else None."""
+    """ "train", "val" or "test" for any usual name of it, in any case; else None."""
     return SPLIT_NAMES.get(name.strip().lower())
 
 

@@ -11,6 +11,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _ARRAY_NAMES = {
 
 
 def table_suffix(path: Path) -> str | None:
-    """".csv" for `reviews.csv` and `reviews.CSV.gz`; None when the file is not a table that can be read."""
+    """ ".csv" for `reviews.csv` and `reviews.CSV.gz`; None when the file is not a table that can be read."""
     name = path.name.lower()
     stem = name.removesuffix(".gz")
     found = next((suffix for suffix in TABLE_SUFFIXES if stem.endswith(suffix)), None)
@@ -64,7 +65,7 @@ def read_tables(folder: Path, paths: Sequence[Path]) -> Raw:
     """The table files of a folder: one, or several that are named by split (train.csv, reviews-test.csv)."""
     by_split = [(split, path) for path in paths if (split := _split_of(path)) and table_suffix(path) != ".npz"]
     if len(paths) == 1:
-        return read_table(paths[0])
+        return replace(read_table(paths[0]), name=folder.resolve().name)
     if not any(split == "train" for split, _ in by_split):
         raise DataError(
             f"{folder} holds {len(paths)} tables, and their names do not say which one to read: "
@@ -74,14 +75,7 @@ def read_tables(folder: Path, paths: Sequence[Path]) -> Raw:
     raw = together([(split, read_table(path)) for split, path in sorted(by_split, key=lambda p: order.index(p[0]))])
     unread = [path.name for path in paths if path not in [p for _, p in by_split]]
     notes = (*raw.notes, f"not read, for its name is no split: {listed(unread)}") if unread else raw.notes
-    return Raw(
-        columns=raw.columns,
-        name=folder.resolve().name,
-        source=str(folder),
-        folder=raw.folder,
-        splits=raw.splits,
-        notes=notes,
-    )
+    return replace(raw, name=folder.resolve().name, source=str(folder), notes=notes)
 
 
 def _split_of(path: Path) -> str | None:
@@ -129,7 +123,9 @@ def _read_csv(path: Path, text: str, notes: list[str]) -> dict[str, list[str]]:
     width = len(names)
     values = zip(*(row[:width] for _, row in rows), strict=True) if rows else ([] for _ in names)
     columns = {name: list(column) for name, column in zip(names, values, strict=True)}
-    return {name: _with_points(name, column, notes) for name, column in columns.items()} if delimiter == ";" else columns
+    return (
+        {name: _with_points(name, column, notes) for name, column in columns.items()} if delimiter == ";" else columns
+    )
 
 
 def _delimiter(text: str) -> str:
@@ -227,7 +223,9 @@ def _read_npz(path: Path) -> Raw:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as .npz: {error}. It must hold plain arrays, no Python objects.") from error
+        raise DataError(
+            f"{path} cannot be read as .npz: {error}. It must hold plain arrays, no Python objects."
+        ) from error
     parts: dict[str, dict[str, list[Any]]] = {}
     for key, array in arrays.items():
         words = key.lower().split("_")
@@ -244,14 +242,10 @@ def _read_npz(path: Path) -> Raw:
         )
     raws = [(s, _same_length(Raw(columns=c, name=path.stem, source=str(path), input="images"), s)) for s, c in usable]
     raw = together(raws)
-    return Raw(
-        columns=raw.columns,
-        name=raw.name,
-        source=raw.source,
+    return replace(
+        raw,
         splits=None if [split for split, _ in usable] == [""] else raw.splits,
-        input="images",
         label="labels" if "labels" in raw.columns else None,
-        notes=raw.notes,
     )
 
 

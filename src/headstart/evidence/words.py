@@ -1,8 +1,9 @@
-"""How numbers are said to people: digits that fit, intervals, shares, seconds, and what a difference allows to claim."""
+"""How numbers are said to people: digits that fit, intervals, shares, seconds, what a difference allows to claim."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Literal, NamedTuple
 
 from headstart.evidence.base import Score
@@ -24,7 +25,7 @@ def decimals(*values: float) -> int:
         return 3
     if largest < 0.005:
         return min(9, 1 - math.floor(math.log10(largest)))
-    return max(0, 3 - max(0, math.floor(math.log10(largest))))
+    return 3 if largest < 1 else max(0, 2 - math.floor(math.log10(largest)))
 
 
 def number(value: float, digits: int | None = None, signed: bool = False) -> str:
@@ -42,28 +43,35 @@ def value(score: Score) -> str:
 
 
 def interval(score: Score) -> str:
-    """'0.893 to 0.930'."""
+    """'0.893 to 0.930'; '' where it is not defined."""
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
-        return UNDEFINED
+        return ""
     digits = decimals(score.value, score.low, score.high)
     return f"{number(score.low, digits)} to {number(score.high, digits)}"
+
+
+def score(score: Score) -> str:
+    """'0.912 (0.893 to 0.930)'."""
+    return f"{value(score)} ({interval(score)})" if interval(score) else value(score)
 
 
 def comparison(difference: Score, better: str) -> Comparison:
     """What the paired difference, model minus baseline, says; never more than its interval does.
 
-    `better` is "higher" or "lower". A gain or a loss is said as a positive number, its 95 % interval in brackets.
+    `better` is "higher" or "lower"; the number is turned so that a plus favours the model. The 95 % interval stands in
+    brackets.
     """
     if not all(map(math.isfinite, (difference.value, difference.low, difference.high))):
         return Comparison("undefined", f"difference {UNDEFINED}")
-    if difference.low <= 0 <= difference.high:
-        digits = decimals(difference.value, difference.low, difference.high)
-        said, low, high = (number(v, digits, signed=True) for v in (difference.value, difference.low, difference.high))
+    gain = difference if better == "higher" else Score(-difference.value, -difference.high, -difference.low)
+    if gain.low <= 0 <= gain.high:
+        digits = decimals(*astuple(gain))
+        said, low, high = (number(v, digits, signed=True) for v in astuple(gain))
         return Comparison("level", f"no clear difference: {said} ({low} to {high})")
-    gained = (difference.low > 0) == (better == "higher")
-    size = Score(abs(difference.value), *sorted((abs(difference.low), abs(difference.high))))
-    mark: Literal["better", "worse"] = "better" if gained else "worse"
-    return Comparison(mark, f"model {mark} by {value(size)} ({interval(size)})")
+    if gain.low > 0:
+        return Comparison("better", f"model better by {score(gain)}")
+    loss = Score(-gain.value, -gain.high, -gain.low)
+    return Comparison("worse", f"model worse by {score(loss)}")
 
 
 def share(fraction: float) -> str:

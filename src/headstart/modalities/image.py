@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 _PREVIEW_PIXELS = 160
+_CLASSICAL_PIXELS = 64
 _DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: "I", "I;16", "I;16B", "F"
 
 
@@ -47,7 +48,6 @@ class Image(Modality):
         "photo",
     )
     default_backbone: ClassVar = "efficientnet-lite0"
-    baseline_title: ClassVar = "HOG or small pixels"
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
         """Mostly PIL images, arrays of two or three axes, image structs, or names of picture files."""
@@ -107,6 +107,10 @@ class Image(Modality):
         """Upright RGB picture on white; the first frame. A JPEG may be reduced, the shorter side still >= `detail`."""
         return _decoded(_bytes_of(item), detail)
 
+    def classical_item(self, item: Any) -> Picture:
+        """The picture as 64 × 64 grey pixels, all that `classical_features` look at."""
+        return self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, _pillow().Resampling.BOX)
+
     def preview(self, item: Any) -> Preview:
         """A JPEG of at most 160 pixels a side, as a `data:` URI."""
         picture = self.open(item, detail=_PREVIEW_PIXELS)
@@ -125,7 +129,7 @@ class Image(Modality):
         from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
         return [
-            ("hog", make_pipeline(FunctionTransformer(_hog), StandardScaler())),
+            ("HOG", make_pipeline(FunctionTransformer(_hog), StandardScaler())),
             ("small pixels", make_pipeline(FunctionTransformer(_small_pixels), StandardScaler())),
         ]
 
@@ -307,4 +311,4 @@ def _hog(pictures: Sequence[Picture]) -> np.ndarray:
         from skimage.feature import hog
     except ImportError as error:
         raise MissingExtraError("skimage", "image") from error
-    return np.asarray([hog(grey, cells_per_block=(2, 2)) for grey in _grey(pictures, 64)], dtype=np.float32)
+    return np.asarray([hog(grey, cells_per_block=(2, 2)) for grey in _grey(pictures, _CLASSICAL_PIXELS)], dtype=np.float32)

@@ -38,7 +38,6 @@ class Text(Modality):
         "description",
     )
     default_backbone: ClassVar = "minilm"
-    baseline_title: ClassVar = "TF-IDF"
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
         """Mostly strings that read like prose: letters, several words or some length, and not a few repeated ones."""
@@ -110,7 +109,7 @@ class Text(Modality):
         pieces = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=20_000, dtype=np.float32
         )
-        return [("words", words), ("words and pieces", FeatureUnion([("words", also_words), ("pieces", pieces)]))]
+        return [("TF-IDF of words", words), ("TF-IDF of words and pieces of words", FeatureUnion([("words", also_words), ("pieces", pieces)]))]
 
 
 def _missing(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -40,7 +40,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": words.count, "share": words.share, "seconds": words.seconds, "number": words.number}
+    environment.filters |= {
+        "count": words.count,
+        "share": words.share,
+        "seconds": words.seconds,
+        "number": words.number,
+    }
     environment.globals |= {"bar": plots.bar}
     return environment
 
@@ -67,7 +72,7 @@ def _view(record: Record) -> dict[str, Any]:
 
 
 def _boxes(plan: Plan) -> list[plots.Box]:
-    above = "unused" if plan.strategy in SOLVED_ON_TOP else "trained"
+    above: Literal["unused", "trained"] = "unused" if plan.strategy in SOLVED_ON_TOP else "trained"
     frozen = [plots.Box("frozen", name) for name in plan.stage_names[: plan.cut]]
     rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut :]]
     head = plots.Box("head", "new head")

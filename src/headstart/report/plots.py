@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 
 from headstart.evidence.base import Score
 from headstart.evidence.calibration import Bin
-from headstart.evidence.words import count, decimals, interval, number, share, value, wilson
+from headstart.evidence.words import count, interval, number, share, value, wilson
 
-SIDE, LEFT, BOTTOM, TOP = 360, 52, 46, 10  # of the square plots, in view-box units
+SIDE, TOP = 360, 28  # of the square plots, in view-box units
 MOST_POINTS = 1500  # in a scatter plot: more would only make the file large
 
 
@@ -111,7 +111,7 @@ def interval_row(score: Score, axis: Axis, who: str, shape: Literal["model", "ba
         )
         line = f'x1="{100 * axis.at(low):.2f}%" x2="{100 * axis.at(high):.2f}%" y1="50%" y2="50%"'
         marks = f'<line {line} class="whisker {shape}"/>{dot}'
-    title = f"{who}: {value(score)}, 95 % interval {interval(score)}"
+    title = f"{who}: {value(score)}" + (f", 95 % interval {interval(score)}" if interval(score) else "")
     return _svg(grid + marks, 'class="row" width="100%" height="28"', title)
 
 
@@ -127,64 +127,80 @@ def tick_row(axis: Axis) -> Markup:
 
 def bar(fraction: float, title: str, whisker: tuple[float, float] | None = None) -> Markup:
     """A horizontal bar, `fraction` of the full width; with the interval of the fraction where there is one."""
-    body = f'<rect width="100%" height="12" class="rail"/><rect width="{100 * fraction:.2f}%" height="12" class="fill"/>'
+    fill = "pale" if whisker else "fill"
+    body = '<rect width="100%" height="12" class="rail"/>'
+    body += f'<rect width="{100 * fraction:.2f}%" height="12" class="{fill}"/>'
     if whisker:
         low, high = (f"{100 * x:.2f}%" for x in whisker)
-        body += f'<line x1="{low}" x2="{high}" y1="6" y2="6" class="halo"/>'
         body += f'<line x1="{low}" x2="{high}" y1="6" y2="6" class="whisker baseline"/>'
     return _svg(body, 'class="bar" width="100%" height="12"', title)
 
 
-def _x(fraction: float) -> float:
-    return round(LEFT + fraction * SIDE, 1)
+@dataclass(frozen=True)
+class _Square:
+    """A square plot with the same axis on both sides and its diagonal; coordinates in view-box units."""
 
+    axis: Axis
+    x_name: str
+    y_name: str
+    room: float = 0  # below the square, above the tick labels
 
-def _y(fraction: float) -> float:
-    return round(TOP + (1 - fraction) * SIDE, 1)
+    @property
+    def left(self) -> float:
+        """Where the square begins: as far right as the longest tick label needs."""
+        return 14 + 7 * max(map(len, self.axis.tick_names()))
 
+    def x(self, value: float) -> float:
+        """Position of a value across."""
+        return round(self.left + self.axis.at(value) * SIDE, 1)
 
-def _frame(axis: Axis, x_name: str, y_name: str, height: int = 0) -> str:
-    """A square with the same axis on both sides and its diagonal."""
-    parts = [f'<path d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}" class="diagonal"/>']
-    for tick, name in zip(axis.ticks, axis.tick_names(), strict=True):
-        x, y = _x(axis.at(tick)), _y(axis.at(tick))
-        parts.append(f'<path d="M{x} {_y(1)}V{_y(0)}M{_x(0)} {y}H{_x(1)}" class="grid"/>')
-        parts.append(f'<text x="{x}" y="{_y(0) + 18 + height}" text-anchor="middle">{name}</text>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{name}</text>')
-    parts.append(f'<text x="{_x(0.5)}" y="{_y(0) + 39 + height}" text-anchor="middle" class="name">{escape(x_name)}</text>')
-    parts.append(
-        f'<text transform="translate(12 {_y(0.5)}) rotate(-90)" text-anchor="middle" class="name">{escape(y_name)}</text>'
-    )
-    return "".join(parts)
+    def y(self, value: float) -> float:
+        """Position of a value up."""
+        return round(TOP + (1 - self.axis.at(value)) * SIDE, 1)
 
-
-def _square(height: int = 0) -> str:
-    return f'class="square" viewBox="0 0 {LEFT + SIDE + 14} {TOP + SIDE + BOTTOM + height}"'
+    def drawn(self, marks: str, title: str, desc: str) -> Markup:
+        """The whole plot, with the marks on top."""
+        left, right, low = self.left, self.left + SIDE, TOP + SIDE
+        parts = [f'<text x="0" y="14" class="name">{escape(self.y_name)} ↑</text>']
+        names = self.axis.tick_names()
+        every = 1 + (8 * len("".join(names)) > SIDE)  # long numbers stand side by side only every second tick
+        for i, (tick, name) in enumerate(zip(self.axis.ticks, names, strict=True)):
+            x, y = self.x(tick), self.y(tick)
+            parts.append(f'<path d="M{x} {TOP}V{low}M{left} {y}H{right}" class="grid"/>')
+            if i % every == 0:
+                parts.append(f'<text x="{x}" y="{low + 18 + self.room}" text-anchor="middle">{name}</text>')
+            parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{name}</text>')
+        parts.append(f'<path d="M{left} {low}L{right} {TOP}" class="diagonal"/>')
+        below = low + 40 + self.room
+        parts.append(f'<text x="{right}" y="{below}" text-anchor="end" class="name">{escape(self.x_name)} →</text>')
+        size = f'class="square" viewBox="0 0 {right + 18} {below + 8}"'
+        return _svg("".join(parts) + marks, size, title, desc)
 
 
 def calibration(bins: Sequence[Bin]) -> Markup:
     """Mean confidence against share of right answers, a dot a bin with its interval; counts as bars below."""
-    room, most = 44, max((b.count for b in bins), default=1)
-    body, said = [_frame(axis([0.0, 1.0]), "how sure the model was", "how often it was right", room)], []
+    square = _Square(axis([0.0, 1.0]), "how sure the model was", "how often it was right", room=44)
+    most = max((b.count for b in bins), default=1)
+    marks, said = [], []
     for b in bins:
         low, high = wilson(b.accuracy * b.count, b.count)
-        x, height = _x(b.confidence), max(1.0, (room - 12) * b.count / most)
-        body.append(f'<path d="M{x} {_y(low)}V{_y(high)}" class="whisker model"/>')
-        body.append(f'<circle cx="{x}" cy="{_y(b.accuracy)}" r="5" class="fill"/>')
-        body.append(f'<rect x="{x - 5:.1f}" y="{_y(0) + room - height:.1f}" width="10" height="{height:.1f}" class="count"/>')
+        x, height = square.x(b.confidence), max(1.0, 32 * b.count / most)
+        marks.append(f'<path d="M{x} {square.y(low)}V{square.y(high)}" class="whisker model"/>')
+        marks.append(f'<circle cx="{x}" cy="{square.y(b.accuracy)}" r="5" class="fill"/>')
+        y = TOP + SIDE + square.room - height
+        marks.append(f'<rect x="{x - 5:.1f}" y="{y:.1f}" width="10" height="{height:.1f}" class="count"/>')
         said.append(f"sure {share(b.confidence)}, right {share(b.accuracy)}, {count(b.count)} answers")
-    return _svg("".join(body), _square(room), "How sure the model was, against how often it was right", "; ".join(said))
+    return square.drawn("".join(marks), "How sure the model was, against how often it was right", "; ".join(said))
 
 
 def scatter(truth: np.ndarray, predicted: np.ndarray, name: str) -> Markup:
     """Predicted against true numbers, evenly thinned to at most `MOST_POINTS`."""
     shown = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MOST_POINTS)).astype(int))
-    axis_ = axis([*truth.tolist(), *predicted.tolist()])
+    square = _Square(axis([*truth.tolist(), *predicted.tolist()], most_ticks=8), f"true {name}", f"predicted {name}")
     dots = "".join(
-        f'<circle cx="{_x(axis_.at(t))}" cy="{_y(axis_.at(p))}" r="3"/>'
+        f'<circle cx="{square.x(t)}" cy="{square.y(p)}" r="3"/>'
         for t, p in zip(truth[shown].tolist(), predicted[shown].tolist(), strict=True)
     )
-    digits = decimals(axis_.low, axis_.high)
-    desc = f"{count(len(shown))} test examples, from {number(axis_.low, digits)} to {number(axis_.high, digits)}."
-    body = _frame(axis_, f"true {name}", f"predicted {name}") + f'<g class="points">{dots}</g>'
-    return _svg(body, _square(), f"Predicted against true {name}", desc)
+    names = square.axis.tick_names()
+    desc = f"{count(len(shown))} test examples on an axis from {names[0]} to {names[-1]}."
+    return square.drawn(f'<g class="points">{dots}</g>', f"Predicted against true {name}", desc)

@@ -1,0 +1,23 @@
+"""Batches of like length, so that little of a forward pass goes into padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
+    """Indices (n,) int64 of the examples of each batch; every example stands in exactly one.
+
+    Rows times longest stays within `budget`, but for an example that exceeds it alone. The longest come first, so
+    that memory peaks at the start; equal lengths keep their order.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    found, start = [], 0
+    while start < len(order):
+        n_rows = max(1, budget // max(1, int(sizes[order[start]])))
+        found.append(order[start : start + n_rows])
+        start += n_rows
+    return found

@@ -1,0 +1,162 @@
+"""Which column is what: the input and its modality, the label, and the split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart import registry
+from headstart.data.raw import Raw, is_missing, split_name
+from headstart.errors import DataError, did_you_mean, listed
+
+LABEL_NAMES = (
+    *("label_name", "label_text", "labels_text", "label", "labels", "class", "class_name", "target", "category"),
+    *("sentiment", "intent", "tag", "tags", "y", "score", "rating", "stars", "price", "value"),
+)
+_ID_NAMES = {"id", "idx", "index", "uid", "uuid", "guid", "unnamed: 0", "unnamed 1", "__index_level_0__"}
+_SAMPLE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The columns that a data set is made of."""
+
+    input: str
+    modality: str
+    label: str | None
+    split: str | None
+    notes: tuple[str, ...] = ()
+
+
+def choose(raw: Raw, *, input: str | None, label: str | None, taken: Sequence[str | None] = ()) -> Roles:
+    """Find the roles; `input` and `label` overrule ("" as label: there is none), `taken` columns are left alone.
+
+    DataError when a named column is not there, and when no column can be the input.
+    """
+    for option, name in (("input", input), ("label", label)):
+        if name:
+            check_column(raw, name, option)
+    notes: list[str] = []
+    split = _split_column(raw, notes) if raw.splits is None else None
+    others = {name for name in (*taken, split) if name}
+    label = raw.label if label is None else label
+    chosen, modality = _input(raw, input or raw.input, [c for c in raw.columns if c not in others | {label}], notes)
+    if label is None:
+        label = _label(raw, [name for name in raw.columns if name not in others | {chosen}], notes)
+    return Roles(input=chosen, modality=modality, label=label or None, split=split, notes=tuple(notes))
+
+
+def check_column(raw: Raw, name: str, option: str) -> None:
+    """DataError, with the nearest name, when there is no such column."""
+    if name not in raw.columns:
+        raise DataError(
+            f"There is no column {name!r} in {raw.source or 'the data'}; its columns are {listed(raw.columns, 20)}."
+            f"{did_you_mean(name, raw.columns)} Pass --{option} COL."
+        )
+
+
+def _split_column(raw: Raw, notes: list[str]) -> str | None:
+    """The column "split", if its values are usual names of splits."""
+    name = next((name for name in raw.columns if name.lower() == "split"), None)
+    if name is None:
+        return None
+    odd = {str(value) for value in raw.columns[name] if not is_missing(value) and not split_name(str(value))}
+    if odd:
+        notes.append(f"column {name!r} is not taken as the split: it holds {listed(sorted(odd), 3)}")
+    return None if odd else name
+
+
+def _input(raw: Raw, given: str | None, candidates: Sequence[str], notes: list[str]) -> tuple[str, str]:
+    """(column, modality) of the input."""
+    if given:
+        return given, _modality_of(raw, given)
+    samples = {name: _sample(raw.columns[name]) for name in candidates if name.lower() not in _ID_NAMES}
+    named = _named(raw, samples)
+    found = named or [
+        (name, modality)
+        for name, values in samples.items()
+        if name.lower() not in LABEL_NAMES and (modality := _recognised(values, raw.folder))
+    ]
+    if not found:
+        raise DataError(
+            f"No column of {raw.source or 'the data'} holds texts or names of picture files. Its columns are "
+            f"{listed(raw.columns, 20)}. Headstart needs an input column and a label column: "
+            "name them with --input COL and --label COL."
+        )
+    if not named:
+        found = sorted(found, key=lambda pair: -_mean_length(samples[pair[0]]))
+    if len(found) > 1:
+        rest = listed(dict.fromkeys(repr(name) for name, _ in found[1:]))
+        notes.append(f"the input is column {found[0][0]!r}; {rest} could be it too: pass --input COL to choose")
+    return found[0]
+
+
+def _named(raw: Raw, samples: dict[str, list[Any]]) -> list[tuple[str, str]]:
+    """(column, modality) of columns with a usual name that fit it, best name first."""
+    ranked = [
+        (rank, name, modality)
+        for modality in registry.MODALITIES.names()
+        for rank, usual in enumerate(registry.modality(modality).column_names)
+        for name, values in samples.items()
+        if name.lower() == usual and _fits(modality, values, raw.folder)
+    ]
+    return [(name, modality) for _, name, modality in sorted(ranked)]
+
+
+def _fits(modality: str, values: list[Any], folder: str | None) -> bool:
+    """Whether a column that is called so can be it; a column called "text" may hold single words."""
+    if registry.modality(modality).recognises(values, folder):
+        return True
+    return modality == "text" and _are_words(values) and _recognised(values, folder) is None
+
+
+def _recognised(values: list[Any], folder: str | None) -> str | None:
+    names = registry.MODALITIES.names()
+    return next((name for name in names if registry.modality(name).recognises(values, folder)), None)
+
+
+def _modality_of(raw: Raw, name: str) -> str:
+    """What the column that is certainly the input holds. DataError when no modality takes it."""
+    values = _sample(raw.columns[name])
+    modality = _recognised(values, raw.folder) or ("text" if _are_words(values) else None)
+    if modality is None:
+        kinds = listed(dict.fromkeys(type(value).__name__ for value in values)) or "nothing"
+        where = "The data hold" if raw.source is None and raw.input else f"Column {name!r} holds"
+        raise DataError(
+            f"{where} {kinds}{f' (such as {str(values[0])[:60]!r})' if values else ''}, and no modality takes that as "
+            f"input. Give texts, names of picture files, PIL images, or arrays of shape (H, W) or (H, W, 3)."
+        )
+    return modality
+
+
+def _are_words(values: list[Any]) -> bool:
+    """Strings, most of them with a letter in them."""
+    return sum(isinstance(v, str) and any(c.isalpha() for c in v) for v in values) >= max(1.0, 0.9 * len(values))
+
+
+def _label(raw: Raw, candidates: Iterable[str], notes: list[str]) -> str | None:
+    """The column with the best usual name, else the only one left that is neither an index nor an input."""
+    by_name = {name.lower(): name for name in candidates}
+    usual = next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
+    if usual:
+        return usual
+    left = [name for name in by_name.values() if name.lower() not in _ID_NAMES]
+    if len(left) == 1 and not _recognised(_sample(raw.columns[left[0]]), raw.folder):
+        return left[0]
+    if left:
+        notes.append(f"no column is taken as the label; it could be {listed(map(repr, left))}: pass --label COL")
+    return None
+
+
+def _sample(values: Sequence[Any]) -> list[Any]:
+    """Up to 200 values that are there, spread over the whole column."""
+    rows = np.linspace(0, len(values) - 1, min(len(values), 5 * _SAMPLE)).astype(int)
+    there = [values[row] for row in rows if not is_missing(values[row])]
+    return there[:: max(1, len(there) // _SAMPLE)][:_SAMPLE]
+
+
+def _mean_length(values: Sequence[Any]) -> float:
+    return sum(len(str(value)) for value in values) / max(len(values), 1)

@@ -1,0 +1,206 @@
+"""Read anything that people keep labelled data in, find out what it is, and say so in one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import registry
+from headstart.data.columns import Roles, check_column, choose
+from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.folders import item_suffixes, read_folder
+from headstart.data.labels import infer_task
+from headstart.data.objects import from_hub, from_object, is_hub_id
+from headstart.data.raw import Raw, is_missing, split_name
+from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
+from headstart.errors import DataError, listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the user says about the data; None leaves it to the reader."""
+
+    input: str | None = None  # the column with the texts or pictures
+    label: str | None = None  # the column with the labels; "" takes none
+    task: str | None = None  # "classification", "multilabel" or "regression"
+    group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
+    time: str | None = None  # the column to split by: numbers or dates
+
+
+def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
+    """Any source as a `Dataset`.
+
+    `data` is a path (folder of class folders, CSV, TSV, JSON, JSONL, Parquet, .npz, saved `datasets`), a hub id, or
+    an object (list, array of pictures (N, H, W[, C]), pandas, dict of columns, `datasets`); `labels` has one value an
+    example where the data carry none. DataError when they cannot be read or do not say what to learn.
+    """
+    raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
+    if labels is not None:
+        raw = raw.with_labels(labels)
+    for option in ("group", "time"):
+        if name := getattr(reading, option):
+            check_column(raw, name, option)
+    roles = choose(raw, input=reading.input, label=reading.label, taken=(reading.group, reading.time))
+    return _dataset(raw, roles, reading)
+
+
+def describe(dataset: Dataset) -> str:
+    """One line on what was read: how many of what, from where, which labels, which splits."""
+    noun = registry.modality(dataset.modality).noun[len(dataset) != 1]
+    parts = [f"{dataset.name}: {len(dataset):,} {noun} from {dataset.source}", _labels_line(dataset)]
+    splits = Counter(dataset.column("split"))
+    given = [f"{name} {splits[name]:,}" for name in SPLITS if splits[name]]
+    if given and splits[""]:
+        given.append(f"no split {splits['']:,}")
+    return "; ".join([*parts, ", ".join(given) or "no split given"])
+
+
+def _labels_line(dataset: Dataset) -> str:
+    if dataset.task is None:
+        return "no labels"
+    labels = [label for label in dataset.column("label") if label is not None]
+    n_missing = len(dataset) - len(labels)
+    missing = f", {n_missing:,} missing" if n_missing else ""
+    if dataset.task == "regression":
+        low, middle, high = (f"{float(value):g}" for value in np.quantile(labels, [0, 0.5, 1]))
+        return f"a number in {dataset.label_name!r} (min {low}, median {middle}, max {high}{missing})"
+    several = dataset.task == "multilabel"
+    counts = Counter(name for label in labels for name in label) if several else Counter(labels)
+    top = counts.most_common(3)
+    rest = f", … {len(counts) - 3} more" if len(counts) > 3 else ""
+    shown = ", ".join(f"{name} {n:,}" for name, n in top)
+    how_many = f"{'several labels' if several else 'one label'} of {len(counts)}"
+    return f"{how_many} in {dataset.label_name!r} ({shown}{rest}{missing})"
+
+
+def _from_path(data: str | os.PathLike[str]) -> Raw:
+    text = os.fspath(data)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return read_folder(path)
+    if path.is_file():
+        return _from_file(path)
+    known = table_suffix(path) is not None or path.suffix.lower() in item_suffixes()
+    if isinstance(data, str) and is_hub_id(text) and not known:
+        return from_hub(text)
+    raise DataError(f"There is no file or folder {text!r}.{_nearest_sibling(path)} Check the path.")
+
+
+def _from_file(path: Path) -> Raw:
+    if table_suffix(path):
+        return read_table(path)
+    if path.suffix.lower() in item_suffixes():
+        return Raw(columns={"file": [path]}, name=path.stem, source=str(path), input="file")
+    raise DataError(
+        f"{path} is of a type that is not known ({path.suffix or 'no suffix'}). Give a table "
+        f"({', '.join(TABLE_SUFFIXES)}; text formats may be .gz) or a folder of class folders."
+    )
+
+
+def _nearest_sibling(path: Path) -> str:
+    """Like `did_you_mean`, but with the folder in front, so that it can be pasted."""
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return f" Nor is there a folder {str(path.parent)!r}."
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
+
+
+def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
+    """The columns that have a role, in one Arrow table in memory."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    modality = registry.modality(roles.modality)
+    columns: dict[str, list[Any]] = {"input": [modality.store(value, raw.folder) for value in raw.columns[roles.input]]}
+    features: dict[str, Any] = {"input": modality.arrow_feature()}
+    notes = [*raw.notes, *roles.notes]
+    task = None
+    if roles.label:
+        task, columns["label"], more = infer_task(raw.columns[roles.label], reading.task, roles.label)
+        features["label"] = _label_feature(task)
+        notes += more
+    columns["split"] = raw.splits or _splits(raw, roles.split)
+    features["split"] = datasets.Value("string")
+    if reading.group:
+        columns["group"], features["group"] = (
+            _groups(raw.columns[reading.group], reading.group),
+            datasets.Value("string"),
+        )
+    if reading.time:
+        columns["time"], features["time"] = _times(raw.columns[reading.time], reading.time), datasets.Value("float64")
+    return Dataset(
+        table=_table(columns, datasets.Features(features)),
+        modality=roles.modality,
+        task=task,
+        name=raw.name,
+        source=_source(raw, roles),
+        label_name=roles.label or "label",
+        notes=tuple(notes),
+    )
+
+
+def _table(columns: dict[str, list[Any]], features: Any) -> Any:
+    import datasets
+
+    try:
+        return datasets.Dataset.from_dict(columns, features=features)
+    except UnicodeEncodeError:  # half of a UTF-16 pair, as JSON files of tweets have it
+        columns["input"] = [re.sub("[\ud800-\udfff]", "\ufffd", text) for text in columns["input"]]
+        return datasets.Dataset.from_dict(columns, features=features)
+
+
+def _label_feature(task: str) -> Any:
+    from datasets import Value
+
+    return {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}[task]
+
+
+def _source(raw: Raw, roles: Roles) -> str:
+    if raw.source is None:
+        noun = registry.modality(roles.modality).noun[len(raw) != 1]
+        return f"{len(raw):,} {noun} in memory"
+    return raw.source if raw.input else f"{raw.source} (column {roles.input!r})"
+
+
+def _splits(raw: Raw, column: str | None) -> list[str]:
+    if column is None:
+        return [""] * len(raw)
+    return ["" if is_missing(value) else split_name(str(value)) or "" for value in raw.columns[column]]
+
+
+def _groups(values: Sequence[Any], column: str) -> list[str]:
+    n_missing = sum(map(is_missing, values))
+    if n_missing:
+        raise DataError(
+            f"{n_missing:,} of {len(values):,} values in the group column {column!r} are missing. "
+            "Fill them in, or give each such example a group of its own."
+        )
+    return [str(value) for value in values]
+
+
+def _times(values: Sequence[Any], column: str) -> list[float]:
+    """Numbers as they are, dates as seconds since 1970."""
+    import pandas as pd
+
+    series = pd.Series(list(values), dtype=object)
+    moments = pd.to_numeric(series, errors="coerce")
+    if moments.isna().any():
+        dates = pd.to_datetime(series, errors="coerce", utc=True, format="ISO8601")
+        moments = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    odd = series[moments.isna()]
+    if len(odd):
+        raise DataError(
+            f"{len(odd):,} of {len(values):,} values in the time column {column!r} are neither all numbers nor all "
+            f"dates ({listed(map(repr, odd.unique()), 3)}). Write dates as 2024-01-31 or 2024-01-31T12:00."
+        )
+    return [float(moment) for moment in moments]

@@ -1,0 +1,137 @@
+"""The model card: a run's README.md in the format of the Hugging Face hub (Mitchell et al. 2019, arXiv:1810.03993)."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from headstart.evidence import words
+from headstart.evidence.base import Evidence
+from headstart.evidence.record import Record
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+HUB = "hub:"  # how a `Provenance.source` begins when it is a hub id
+FEW_TEST_EXAMPLES = 10  # below it, a class is named among the limits
+HUB_LICENCES = frozenset(  # https://huggingface.co/docs/hub/repositories-licenses: the usual ones of networks
+    {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
+    | {"cc-by-nc-sa-4.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense", "openrail"}
+)
+
+
+def model_card(record: Record) -> str:
+    """Markdown with YAML front matter that the hub understands."""
+    front = _front_matter(record).to_yaml(line_break="\n")
+    body = _environment().get_template("card.md.j2").render(_view(record))
+    return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
+
+
+def plain(text: object) -> str:
+    """Text on one line that Markdown and HTML leave as it is, in a table too."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*_\[\]|#])", r"\\\1", line)
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(text: object) -> str:
+    """Text as inline code: fenced by more backticks than it holds."""
+    line = " ".join(str(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if fence != "`" else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(  # Markdown, not HTML: names go through `plain` or `code`
+        loader=PackageLoader("headstart.deploy", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"plain": plain, "code": code, "count": words.count, "seconds": words.seconds}
+    return environment
+
+
+def _front_matter(record: Record) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data, evidence = record.data, record.evidence
+    pipeline = _pipeline_tag(data.modality, data.task)
+    results = [
+        EvalResult(
+            task_type=pipeline or data.task,
+            dataset_type=_slug(data.name),
+            dataset_name=data.name,
+            dataset_split="test",
+            metric_type=name,
+            metric_name=evidence.titles[name],
+            metric_value=round(score.value, 6),
+        )
+        for name, score in evidence.metrics.items()
+        if math.isfinite(score.value)
+    ]
+    licence, licence_name = _licence(record.provenance.licence)
+    return ModelCardData(
+        license=licence,
+        license_name=licence_name,
+        base_model=record.provenance.source.removeprefix(HUB) if record.provenance.source.startswith(HUB) else None,
+        library_name="headstart",
+        pipeline_tag=pipeline,
+        tags=["headstart", "transfer-learning", record.plan.strategy, data.modality],
+        model_name=f"{_slug(data.name)}-{_slug(record.provenance.name)}",
+        eval_results=results or None,
+    )
+
+
+def _pipeline_tag(modality: str, task: str) -> str | None:
+    """The hub's name for this pair; None where it has none."""
+    if task in ("classification", "multilabel") and modality in ("text", "image", "audio", "tabular"):
+        return f"{modality}-classification"
+    return "tabular-regression" if (modality, task) == ("tabular", "regression") else None
+
+
+def _licence(licence: str) -> tuple[str | None, str | None]:
+    """The backbone's licence as the hub names it, and its own name where the hub has none; nothing when not known."""
+    name = licence.lower()
+    if name in HUB_LICENCES:
+        return name, None
+    return (None, None) if name == "unknown" else ("other", _slug(licence))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "data"
+
+
+def _view(record: Record) -> dict[str, Any]:
+    few = [
+        f"{name} ({counts.get('test', 0)})"
+        for name, counts in record.data.class_counts.items()
+        if counts.get("test", 0) < FEW_TEST_EXAMPLES
+    ]
+    return {
+        "record": record,
+        "title": f"{record.data.name}, adapted from {record.provenance.name}",
+        "names": record.task.score_names,
+        "baselines": list(record.evidence.baselines),
+        "rows": _rows(record.evidence),
+        "findings": sorted(record.findings, key=lambda finding: finding.severity != "warning"),
+        "few": few,
+        "total_seconds": sum(record.seconds.values()),
+    }
+
+
+def _rows(evidence: Evidence) -> list[dict[str, Any]]:
+    """A metric a row: the model's score, then each baseline's with what the difference says; the primary one first."""
+    rows = []
+    for name in sorted(evidence.metrics, key=lambda name: name != evidence.primary):
+        cells = []
+        for baseline, scores in evidence.baselines.items():
+            difference = evidence.differences.get(baseline, {}).get(name)
+            said = words.comparison(difference, evidence.better[name]).text if difference else ""
+            cells.append("; ".join(filter(None, (words.score(scores[name]) if name in scores else "", said))) or "–")
+        own = words.score(evidence.metrics[name])
+        rows.append({"title": evidence.titles[name], "better": evidence.better[name], "own": own, "cells": cells})
+    return rows

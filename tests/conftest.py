@@ -1,0 +1,67 @@
+"""Small data made on the spot, and a feature cache of each test session's own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart import places
+
+GOOD = ("lovely", "great", "wonderful", "superb", "charming", "brilliant")
+BAD = ("awful", "dreadful", "boring", "terrible", "clumsy", "dull")
+THINGS = ("film", "phone", "meal", "book", "camera", "hotel", "song", "game", "lamp", "chair")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty feature cache for the session; the weights are those of the machine, and nothing else is fetched."""
+    home, weights = tmp_path_factory.mktemp("home"), places.weights()
+    weights.mkdir(parents=True, exist_ok=True)
+    (home / "weights").symlink_to(weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_HOME", str(home))
+        yield
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def review_rows() -> list[list[object]]:
+    """120 short reviews, half of them good."""
+    rows: list[list[object]] = []
+    for i, thing in enumerate(THINGS):
+        rows += [[f"what a {word} {thing}, I would say so {i} times", "good"] for word in GOOD]
+        rows += [[f"what a {word} {thing}, I would say so {i} times", "bad"] for word in BAD]
+    return rows
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", ["text", "label"], review_rows())
+
+
+def draw(rng: np.random.Generator, striped: bool) -> Image.Image:
+    """A grey picture of 64 pixels with noise, and with vertical stripes or without."""
+    pixels = rng.integers(90, 160, (64, 64, 3))
+    if striped:
+        pixels[:, :: int(rng.integers(4, 9))] = 240
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two class folders with 30 pictures each."""
+    folder, rng = tmp_path_factory.mktemp("data") / "parts", np.random.default_rng(0)
+    for name in ("plain", "striped"):
+        (folder / name).mkdir(parents=True)
+        for i in range(30):
+            draw(rng, name == "striped").save(folder / name / f"{i:02d}.png")
+    return folder

@@ -1,0 +1,158 @@
+"""The linear probe against scikit-learn's own pipeline, and the contract of every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from headstart.errors import DataError, PlanError
+from headstart.registry import STRATEGIES
+from headstart.strategies.base import Part
+from headstart.strategies.probe import Probe, standardised
+from headstart.tasks.base import LinearHead
+from headstart.tasks.classification import Classification
+from headstart.tasks.multilabel import Multilabel
+from headstart.tasks.regression import Regression
+
+
+def blobs(n_classes: int, spread: float, n: int = 300, d: int = 12) -> tuple[Part, Part, Part]:
+    """Train, validation and test of Gaussian blobs in features of very different size and offset."""
+    rng = np.random.default_rng(0)
+    centres, y = rng.normal(size=(n_classes, d)), rng.integers(n_classes, size=n)
+    features = centres[y] + spread * rng.normal(size=(n, d))
+    features = (features * np.logspace(-2, 3, d) + np.linspace(-50, 50, d)).astype(np.float32)
+    return tuple(Part(features[i::3], y[i::3]) for i in range(3))  # type: ignore[return-value]
+
+
+def classes(n: int) -> Classification:
+    return Classification(class_names=tuple(map(str, range(n))), positive="0")
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+@pytest.mark.parametrize("n_stages", [1, 7])
+def test_contract_cut_is_within_range(name: str, n_stages: int) -> None:
+    assert 0 <= STRATEGIES.get(name)().cut(n_stages) <= n_stages
+
+
+@pytest.mark.parametrize(("freeze", "cut"), [(None, 6), (1, 1), (6, 6)])
+def test_freeze_says_where_the_cut_is(freeze: int | None, cut: int) -> None:
+    assert Probe(freeze=freeze).cut(6) == cut
+
+
+@pytest.mark.parametrize("freeze", [-1, 0, 7])
+def test_freeze_out_of_range(freeze: int) -> None:
+    with pytest.raises(PlanError, match=rf"freeze={freeze}, but this backbone has 6 stages\. Pass a value from 1 to 6"):
+        Probe(freeze=freeze).cut(6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_separable_classes_are_found(n_classes: int) -> None:
+    train, val, test = blobs(n_classes, spread=0.3)
+    head = Probe().adapt(classes(n_classes), train, val, seed=0).head
+    assert (head.logits(test.features).argmax(axis=1) == test.y).mean() > 0.98
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_probabilities_equal_those_of_a_scikit_learn_pipeline(n_classes: int) -> None:
+    train, val, test = blobs(n_classes, spread=1.5)
+    task = classes(n_classes)
+    adapted = Probe().adapt(task, train, val, seed=0)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=adapted.strength, max_iter=5000, tol=1e-7))
+    expected = pipeline.fit(train.features.astype(float), train.y).predict_proba(test.features.astype(float))
+    np.testing.assert_allclose(task.scores(adapted.head.logits(test.features)), expected, atol=1e-3)
+
+
+def test_several_labels_equal_scikit_learns_one_versus_rest() -> None:
+    (train, val, test), task = blobs(3, spread=1.5), Multilabel(class_names=("a", "b", "c"))
+    train, val = (Part(p.features, np.stack([p.y == 0, p.y > 0, p.y != 1], 1).astype(np.float32)) for p in (train, val))
+    adapted = Probe().adapt(task, train, val, seed=0)
+    one = LogisticRegression(C=adapted.strength, max_iter=5000, tol=1e-7)
+    pipeline = make_pipeline(StandardScaler(), OneVsRestClassifier(one))
+    expected = pipeline.fit(train.features.astype(float), train.y).predict_proba(test.features.astype(float))
+    np.testing.assert_allclose(task.scores(adapted.head.logits(test.features)), expected, atol=1e-3)
+
+
+def test_strength_is_the_best_on_validation() -> None:
+    train, val, _ = blobs(3, spread=2.5)
+    task = classes(3)
+    features, unfold = standardised(train.features)
+    path = [
+        (float(task.losses(val.y, task.scores(unfold(head).logits(val.features))).mean()), strength)
+        for strength, head in task.heads(features, train.y, 0)
+    ]
+    adapted = Probe().adapt(task, train, val, seed=0)
+    assert (adapted.val_loss, adapted.strength) == min(path)
+    assert path[0][1] < adapted.strength < path[-1][1]  # the grid reaches past the best on both sides
+
+
+def test_folded_head_equals_standardise_then_linear() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(50, 6)) * np.logspace(-1, 2, 6) + 5).astype(np.float32)
+    features[:, 2], features[:, 3] = 7.1, 0.0  # two columns that do not vary
+    ready, unfold = standardised(features)
+    head = LinearHead(rng.normal(size=(3, 6)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+    np.testing.assert_allclose(ready, StandardScaler().fit_transform(features.astype(float)), atol=1e-4)
+    np.testing.assert_allclose(unfold(head).logits(features), head.logits(ready), atol=1e-4)
+    assert np.abs(ready[:, [2, 3]]).max() < 1e-5
+
+
+def test_regression_recovers_a_line_in_its_own_unit() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(100, 10, (300, 4)).astype(np.float32)
+    y = (5000 + features @ np.array([3.0, -2.0, 0.0, 50.0])).astype(np.float32)
+    adapted = Probe().adapt(Regression(), Part(features[:200], y[:200]), Part(features[200:], y[200:]), seed=0)
+    np.testing.assert_allclose(adapted.head.logits(features)[:, 0], y, rtol=1e-3)
+
+
+def test_sparse_features_are_not_standardised() -> None:
+    train, val, test = blobs(2, spread=0.3)
+    sparse_parts = [Part(sparse.csr_matrix(np.abs(p.features) / 1000), p.y) for p in (train, val, test)]
+    adapted = Probe().adapt(classes(2), sparse_parts[0], sparse_parts[1], seed=0)
+    one = LogisticRegression(C=adapted.strength, max_iter=5000, tol=1e-7).fit(sparse_parts[0].features, train.y)
+    scores = classes(2).scores(adapted.head.logits(sparse_parts[2].features))
+    np.testing.assert_allclose(scores, one.predict_proba(sparse_parts[2].features), atol=1e-3)
+
+
+def test_the_same_twice() -> None:
+    train, val, _ = blobs(3, spread=1.5)
+    first, second = (Probe().adapt(classes(3), train, val, seed=0) for _ in range(2))
+    np.testing.assert_array_equal(first.head.weight, second.head.weight)
+
+
+def test_an_empty_validation_split_is_refused() -> None:
+    train, val, _ = blobs(2, spread=1.0)
+    with pytest.raises(DataError, match="val split is empty"):
+        Probe().adapt(classes(2), train, Part(val.features[:0], val.y[:0]), seed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scripted(Regression):
+    """A task whose path of heads has the validation losses that the test wants; it counts how many were asked for."""
+
+    losses_to_come: tuple[float, ...]
+    asked: list[float]
+
+    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+        for strength, loss in enumerate(self.losses_to_come):
+            self.asked.append(loss)
+            yield float(strength), LinearHead(np.zeros((1, 2), np.float32), np.array([loss**0.5], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("losses", "n_asked", "chosen"),
+    [((3, 2, 1), 3, 2), ((3, 1, 2, 2, 0), 4, 1), ((3, 1, 2, 0, 4, 4, 4), 6, 3), ((1, 1, 1, 0), 3, 0)],
+)
+def test_the_path_is_left_after_two_that_are_no_better(losses: tuple, n_asked: int, chosen: int) -> None:
+    task = _Scripted(losses_to_come=losses, asked=[])
+    part = Part(np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32), np.zeros(5, np.float32))
+    adapted = Probe().adapt(task, part, part, seed=0)
+    assert (len(task.asked), adapted.strength) == (n_asked, chosen)
