@@ -147,7 +147,7 @@ def plan(**changes: Any) -> Plan:
         strength=0.0316,
         temperature=1.084,
         val_loss=0.3719,
-        classical="hog",
+        classical="HOG + logistic regression",
         seed=0,
         reason="The last stage is the default; --freeze K takes another one.",
     )

@@ -47,7 +47,7 @@ def test_words_and_suffixes(name):
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in modality.suffixes)
     assert modality.column_names
     assert modality.default_backbone
-    assert modality.baseline_title
+    assert modality.classical_features()
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
@@ -146,7 +146,7 @@ def test_long_texts_are_shown_short():
 
 
 def test_tf_idf_is_the_formula():
-    words = dict(TEXT.classical_features())["words"]
+    words = dict(TEXT.classical_features())["TF-IDF of words"]
     row = words.fit_transform(["good good film", "bad film"]).toarray()[0]
     # smooth idf ln((1 + N) / (1 + df)) + 1, times 1 + ln(count), rows of length one
     rare, common = np.log(3 / 2) + 1, 1.0
@@ -423,7 +423,7 @@ def test_hog_tells_the_direction_of_stripes():
         return Pillow.fromarray(np.broadcast_to(wave if axis else wave[:, None], (64, 64)).copy()).convert("RGB")
 
     pictures = [stripes(axis, phase) for axis in (0, 1) for phase in (0, 1, 2)]
-    features = dict(IMAGE.classical_features())["hog"].fit_transform(pictures)
+    features = dict(IMAGE.classical_features())["HOG"].fit_transform(pictures)
     similar = np.corrcoef(features)
     assert similar[:3, :3].min() > 0 > similar[:3, 3:].max()
 
@@ -433,7 +433,7 @@ def test_hog_tells_the_direction_of_stripes():
 
 def test_a_missing_library_names_its_extra(monkeypatch):
     item = IMAGE.store(COLOURS, None)
-    picture, hog = IMAGE.open(item), dict(IMAGE.classical_features())["hog"]
+    picture, hog = IMAGE.open(item), dict(IMAGE.classical_features())["HOG"]
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     with pytest.raises(MissingExtraError, match=r"'skimage'.*headstart\[image\]"):
         hog.fit_transform([picture])

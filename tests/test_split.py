@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import datasets
 import numpy as np
@@ -103,7 +104,7 @@ def test_groups_stay_whole(n_groups, seed, data):
     groups = [f"g{i}" for i in range(n_groups) for _ in range(data.draw(st.integers(1, 6)))]
     labels = data.draw(st.lists(st.sampled_from("ab"), min_size=len(groups), max_size=len(groups)))
     done = split(make(labels, group=groups), seed)
-    sides = {pair for pair in zip(groups, names(done), strict=True)}
+    sides = set(zip(groups, names(done), strict=True))
     assert len(sides) == n_groups
     assert set(names(done)) == NAMES
 
@@ -119,7 +120,7 @@ def test_groups_of_like_size_give_60_20_20_of_every_class():
 
 def test_three_groups_are_enough_and_two_are_not():
     done = split(make(list("ab") * 15, group=["x"] * 20 + ["y"] * 5 + ["z"] * 5), 0)
-    assert {g: n for g, n in zip(done.column("group"), names(done), strict=True)}["x"] == "train"
+    assert dict(zip(done.column("group"), names(done), strict=True))["x"] == "train"
     assert set(names(done)) == NAMES
     with pytest.raises(DataError, match="too few different groups"):
         split(make(list("ab") * 15, group=["x"] * 15 + ["y"] * 15), 0)
@@ -212,6 +213,6 @@ def test_batches(lengths, budget):
     assert longest == sorted(longest, reverse=True)
     for batch, most in zip(found, longest, strict=True):
         assert len(batch) == 1 or len(batch) * most <= budget
-    for batch, after in zip(found, found[1:], strict=False):  # none could have taken the next example too
+    for batch, after in pairwise(found):  # none could have taken the next example too
         assert (len(batch) + 1) * max(1, lengths[batch[0]]) > budget
         assert min(lengths[i] for i in batch) >= lengths[after[0]]

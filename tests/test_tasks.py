@@ -154,9 +154,17 @@ def test_a_class_that_train_lacks_is_never_chosen_and_has_a_finite_loss() -> Non
     for _, head in task.heads(features, y, 0):
         scores = task.scores(head.logits(features))
         assert set(scores.argmax(axis=1)) <= {0, 2}
+        assert (scores[:, [1, 3]] <= 0.5 / 30).all()
         assert np.isfinite(task.losses(np.ones(30, dtype=int), scores)).all()
     with pytest.raises(DataError, match="holds only the class 'c'"):
         next(task.heads(features, np.full(30, 2), 0))
+
+
+def test_a_class_that_train_lacks_counts_half_an_example_in_the_naive_guess() -> None:
+    naive = Classification.from_labels(["a", "b", "c"]).naive(np.array([0, 0, 0, 2]), 2)
+    np.testing.assert_allclose(naive, np.tile([3 / 4.5, 0.5 / 4.5, 1 / 4.5], (2, 1)))
+    no_blue = Multilabel.from_labels([["blue", "red"]]).naive(np.array([[0, 1], [0, 0], [0, 0], [0, 1]]), 1)
+    np.testing.assert_allclose(no_blue, [[0.5 / 4, 2 / 4]])
 
 
 def test_a_label_that_does_not_vary_in_train_gets_a_constant() -> None:

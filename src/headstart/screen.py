@@ -55,18 +55,18 @@ class Screen(Progress):
 
 
 def with_interval(score: Score) -> str:
-    """'0.892  0.867 to 0.914'."""
+    """'0.892 (0.867 to 0.914)'."""
     digits = ".3f" if max(abs(score.value), abs(score.low), abs(score.high)) < 100 else ",.1f"
-    return f"{score.value:{digits}}  {score.low:{digits}} to {score.high:{digits}}"
+    return f"{score.value:{digits}} ({score.low:{digits}} to {score.high:{digits}})"
 
 
 def score_table(evidence: Evidence) -> Table:
     """Metrics down, systems across, each with its 95 % interval."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     systems: dict[str, Scores] = {"this model": evidence.metrics, **evidence.baselines}
-    table.add_column("on the test split (95 % interval)")
+    table.add_column("")
     for name in systems:
-        table.add_column(name, justify="right")
+        table.add_column(name, vertical="bottom", max_width=24)
     for metric, title in evidence.titles.items():
         cells = [with_interval(scores[metric]) if metric in scores else "–" for scores in systems.values()]
         table.add_row(title, *cells, style="bold" if metric == evidence.primary else None)

@@ -25,7 +25,7 @@ from headstart.deploy.model import Model
 from headstart.deploy.predictions import test_table
 from headstart.engine.features import Features
 from headstart.engine.freeze import features as run_frozen
-from headstart.errors import DataError, PlanError, listed
+from headstart.errors import DataError, PlanError
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.baselines import Classical, fit_classical
 from headstart.evidence.calibration import fit_temperature
@@ -139,7 +139,7 @@ def pose(data: Any, seed: int, progress: Progress) -> Problem:
         if dataset.task is None:
             raise DataError(
                 f"{dataset.source} has no labels, and there is nothing to learn without them. "
-                f"Name the label column with --label; columns found: {listed(dataset.table.column_names)}."
+                "Name the label column with --label (in Python: headstart.read(data, label=…))."
             )
         progress.say(describe(dataset))
     with progress.step("audit"):

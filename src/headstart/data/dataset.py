@@ -30,6 +30,7 @@ class Dataset:
     task: str | None  # "classification", "multilabel", "regression", or None without labels
     name: str  # for titles and folder names: "reviews"
     source: str  # where it came from, for people: a path, or "3,771 texts in memory"
+    input_name: str | None = None  # the column that the items stood in; None where the data are the items themselves
     label_name: str = "label"  # what the label is called where the data come from
     notes: tuple[str, ...] = ()  # what the reader found out or decided, one line each
     overruled: Mapping[str, str] = field(default_factory=dict)  # what the user said of it: {"label": "stars"}

@@ -44,7 +44,7 @@ def _items(name: str, given: str, input_column: str | None) -> Iterator[Any]:
 
 
 def _of_table(name: str, given: str, input_column: str | None) -> list[Any]:
-    dataset = read(given, reading=Reading(input=input_column))
+    dataset = read(given, reading=Reading(input=input_column, label=""))
     if dataset.modality != name:
         raise DataError(
             f"{given} holds {registry.modality(dataset.modality).noun[1]}, but this model takes "

@@ -55,7 +55,9 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
 def describe(dataset: Dataset) -> str:
     """One line on what was read: how many of what, from where, which labels, which splits."""
     noun = registry.modality(dataset.modality).noun[len(dataset) != 1]
-    parts = [f"{dataset.name}: {len(dataset):,} {noun} from {dataset.source}", _labels_line(dataset)]
+    where = "in memory" if dataset.source.endswith(" in memory") else f"from {dataset.source}"
+    column = f" (column {dataset.input_name!r})" if dataset.input_name else ""
+    parts = [f"{dataset.name}: {len(dataset):,} {noun} {where}{column}", _labels_line(dataset)]
     splits = Counter(dataset.column("split"))
     given = [f"{name} {splits[name]:,}" for name in SPLITS if splits[name]]
     if given and splits[""]:
@@ -143,33 +145,30 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
         modality=roles.modality,
         task=task,
         name=raw.name,
-        source=_source(raw, roles),
+        source=raw.source or f"{len(raw):,} {modality.noun[len(raw) != 1]} in memory",
+        input_name=None if raw.input else roles.input,
         label_name=roles.label or "label",
         notes=tuple(notes),
     )
 
 
 def _table(columns: dict[str, list[Any]], features: Any) -> Any:
+    """An Arrow table with these `datasets` features, made without their slower per-example encoding."""
     import datasets
+    import pyarrow as pa
 
     try:
-        return datasets.Dataset.from_dict(columns, features=features)
+        table = pa.Table.from_pydict(columns, schema=features.arrow_schema)
     except UnicodeEncodeError:  # half of a UTF-16 pair, as JSON files of tweets have it
         columns["input"] = [re.sub("[\ud800-\udfff]", "\ufffd", text) for text in columns["input"]]
-        return datasets.Dataset.from_dict(columns, features=features)
+        table = pa.Table.from_pydict(columns, schema=features.arrow_schema)
+    return datasets.Dataset(table)
 
 
 def _label_feature(task: str) -> Any:
     from datasets import Value
 
     return {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}[task]
-
-
-def _source(raw: Raw, roles: Roles) -> str:
-    if raw.source is None:
-        noun = registry.modality(roles.modality).noun[len(raw) != 1]
-        return f"{len(raw):,} {noun} in memory"
-    return raw.source if raw.input else f"{raw.source} (column {roles.input!r})"
 
 
 def _splits(raw: Raw, column: str | None) -> list[str]:

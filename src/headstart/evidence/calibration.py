@@ -15,7 +15,7 @@ from headstart.tasks.base import Task
 from headstart.tasks.metrics import bin_index, decisions
 
 RANGE = (0.05, 20.0)  # of the temperature
-PRIOR_WIDTH = 0.5  # standard deviation of log T: of heads solved on digits, tumours and noise, T was 0.5 to 2
+PRIOR_WIDTH = 0.5  # standard deviation of log T: for heads chosen on validation, T was 0.8 to 1.15 in the median
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Plan:
     strength: float  # regularisation strength of the head, chosen on validation
     temperature: float  # calibration, fitted on validation
     val_loss: float
-    classical: str  # which classical features served the baseline: "hog"
+    classical: str  # the baseline: "HOG + logistic regression"
     seed: int
     reason: str  # one sentence for people
 

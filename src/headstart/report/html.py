@@ -45,6 +45,7 @@ def _environment() -> Environment:
         "share": words.share,
         "seconds": words.seconds,
         "number": words.number,
+        "sentence": _sentence,
     }
     environment.globals |= {"bar": plots.bar}
     return environment
