@@ -43,7 +43,8 @@ if ordered:
 start = time.perf_counter()
 with torch.inference_mode():
     for i in range(0, len(texts), 32):
-        model(**tokenizer(texts[i : i + 32], padding=True, truncation=True, return_tensors="pt")).last_hidden_state.mean(1)
+        batch = tokenizer(texts[i : i + 32], padding=True, truncation=True, return_tensors="pt")
+        model(**batch).last_hidden_state.mean(1)
 print(time.perf_counter() - start)
 """
 

@@ -1,7 +1,7 @@
 """Write what the docs can take from the code, or check that it is fresh: the CLI's help, and the README's tree.
 
-    python -m scripts.docs --write
-    python -m scripts.docs --check
+python -m scripts.docs --write
+python -m scripts.docs --check
 """
 
 from __future__ import annotations

@@ -115,7 +115,12 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
     )
     script = "from headstart import registry; print(registry.MODALITIES.names(), registry.modality('sonar').noun)"
     shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
     ).stdout
     assert "'sonar'" in shown
     assert "pings" in shown
@@ -132,7 +137,8 @@ def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\nfrom headstart.cli import app\nfrom typer.testing import CliRunner\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
-        "print(sorted({'torch','numpy','pandas','datasets','transformers','sklearn','PIL','rich.table'} & set(sys.modules)))"
+        "heavy = {'torch', 'numpy', 'pandas', 'datasets', 'transformers', 'sklearn', 'PIL', 'rich.table'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -72,8 +72,14 @@ def test_fit_prints_one_json_object_with_all_that_is_promised(say: Any, reviews:
 
 def test_the_run_folder_is_whole(text_run: Path) -> None:
     assert {path.name for path in text_run.iterdir()} == {
-        "headstart.json", "model.safetensors", "plan.json", "metrics.json", "predictions.parquet", "report.html", "README.md",
-    }  # fmt: skip
+        "headstart.json",
+        "model.safetensors",
+        "plan.json",
+        "metrics.json",
+        "predictions.parquet",
+        "report.html",
+        "README.md",
+    }
     assert (text_run / "model.safetensors").stat().st_size < 10_000  # the head alone
     assert len(pd.read_parquet(text_run / "predictions.parquet")) == 24
     assert json.loads((text_run / "headstart.json").read_text())["backbone"]["sha256"].startswith("53aa51172d142c89")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +37,9 @@ app.add_typer(models_app, name="models")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wrote.", show_default=False)]
-Data = Annotated[str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)]
+Data = Annotated[
+    str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)
+]
 Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
 TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel or regression.")]
@@ -105,7 +109,7 @@ def predict(
     elif jsonl:
         print(predictions.as_jsonl(table), end="")
     elif out is None:
-        _print_rows(table.to_dict("records"))
+        _print_rows([dict(row) for row in table.to_dict("records")])
     else:
         print(f"{len(table):,} predictions: {out}")
 
@@ -126,8 +130,10 @@ def evaluate(
     else:
         from headstart.screen import with_interval
 
-        rows = [{"metric": model.evidence.titles.get(name, name), "value (95 % interval)": with_interval(score)}
-                for name, score in scores.items()]
+        rows = [
+            {"metric": model.evidence.titles.get(name, name), "value (95 % interval)": with_interval(score)}
+            for name, score in scores.items()
+        ]
         _print_rows(rows)
 
 
@@ -247,6 +253,8 @@ def _failed(kind: str, message: str) -> int:
 def _screen(quiet: bool) -> Screen:
     from headstart.screen import Screen
 
+    if quiet:  # the hub's library draws bars of its own
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     return Screen(quiet)
 
 
@@ -272,7 +280,7 @@ def _free_name(name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
+def _print_rows(rows: Sequence[Mapping[Any, Any]]) -> None:
     from headstart.screen import print_table
 
     print_table(rows)

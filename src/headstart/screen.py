@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,11 +73,11 @@ def score_table(evidence: Evidence) -> Table:
     return table
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: Sequence[Mapping[Any, Any]]) -> None:
     """Rows of the same keys as a table on standard output; a pipe gets lines as long as they need to be."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
+        table.add_column(str(name), overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row.values()))
     console = Console(highlight=False)

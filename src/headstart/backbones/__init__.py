@@ -1,0 +1,1 @@
+"""Pretrained networks in stages: one file a family."""

@@ -127,5 +127,5 @@ class Backbone(ABC):
         return found
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818  (a signal, not an error)
     """Ends a forward pass after the last stage that was asked for."""

@@ -1,0 +1,1 @@
+"""What the user has: reading, auditing, splitting and batching it."""

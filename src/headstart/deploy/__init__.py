@@ -1,0 +1,1 @@
+"""What is shipped: the model, its run folder, its card, its predictions."""

@@ -1,12 +1,12 @@
 """The run folder on disk: complete or not there; data, never code.
 
-    headstart.json       what the model is: backbone (by name and sha256), cut, task, calibration
-    model.safetensors    only what is new: the head
-    plan.json            what was decided, and why
-    metrics.json         scores with intervals, baselines, what the audit found, seconds
-    predictions.parquet  the test examples: truth, prediction, probabilities
-    report.html          the same for people
-    README.md            a model card
+headstart.json       what the model is: backbone (by name and sha256), cut, task, calibration
+model.safetensors    only what is new: the head
+plan.json            what was decided, and why
+metrics.json         scores with intervals, baselines, what the audit found, seconds
+predictions.parquet  the test examples: truth, prediction, probabilities
+report.html          the same for people
+README.md            a model card
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ CARD, WEIGHTS = "headstart.json", "model.safetensors"
 def check_writable(folder: Path) -> None:
     """RunError unless a new run can be put at `folder`; nothing there is touched."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it first.")
+        raise RunError(
+            f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it first."
+        )
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     probe = parent / f".headstart-{uuid.uuid4().hex}"
     try:
@@ -70,7 +72,9 @@ def read_head(folder: Path) -> LinearHead:
         tensors = load_file(folder / WEIGHTS)
         return LinearHead(weight=tensors["head.weight"], bias=tensors["head.bias"])
     except (OSError, KeyError, SafetensorError) as error:
-        raise RunError(f"{folder / WEIGHTS} is missing or damaged ({error}). Fit the model again, or copy the run anew.") from error
+        raise RunError(
+            f"{folder / WEIGHTS} is missing or damaged ({error}). Fit the model again, or copy the run anew."
+        ) from error
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -69,7 +69,9 @@ class Model:
         problems = [(i, p) for i, item in enumerate(stored) if (p := self.modality.examine(item).problem)]
         if problems:
             first, why = problems[0]
-            raise DataError(f"{len(problems)} of {len(stored)} items cannot be read; the first is number {first}: {why}")
+            raise DataError(
+                f"{len(problems)} of {len(stored)} items cannot be read; the first is number {first}: {why}"
+            )
         if not stored:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
         features = freeze.embed(self.backbone, self.modality, stored, self.plan.cut)
@@ -81,7 +83,9 @@ class Model:
         Data that come with a test split are measured on it alone. Items that cannot be read and examples without a
         label are left out. DataError when nothing is left, or a label is unknown to the model.
         """
-        dataset = data if isinstance(data, Dataset) else read(data, reading=Reading(task=registry.plugin_name(self.task)))
+        dataset = (
+            data if isinstance(data, Dataset) else read(data, reading=Reading(task=registry.plugin_name(self.task)))
+        )
         if dataset.task is None:
             raise DataError(f"{dataset.source} has no labels to measure against. Name their column with --label.")
         rows = dataset.rows("test") if len(dataset.rows("test")) else np.arange(len(dataset))

@@ -1,0 +1,1 @@
+"""Running the frozen part, and keeping what it gave."""

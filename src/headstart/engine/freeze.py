@@ -24,7 +24,9 @@ def features(
     store = FeatureStore(places.features() / backbone.fingerprint)
     found, missing = store.find(digests)
     if store.thrown_away:
-        progress.say(f"{store.thrown_away} damaged pieces of the feature cache were thrown away and are computed again.")
+        progress.say(
+            f"{store.thrown_away} damaged pieces of the feature cache were thrown away and are computed again."
+        )
     if not missing:
         return found
     first_of = {digests[i]: i for i in reversed(missing)}  # identical items run once

@@ -1,0 +1,1 @@
+"""What is proved: baselines, intervals, calibration, the verdict."""

@@ -14,6 +14,7 @@ from headstart.strategies.base import Part
 from headstart.strategies.probe import Probe
 from headstart.tasks.base import LinearHead, Task
 
+
 @dataclass(frozen=True)
 class Classical:
     """A fitted classical model: its features, then a linear head, both chosen on validation."""

@@ -19,7 +19,7 @@ PERCENTILES = (2.5, 97.5)
 Values = dict[str, np.ndarray]  # metric name -> (1 + B,): on the plain sample, then on each resample
 
 
-def resamples(n: int, n_resamples: int, seed: int, groups: Sequence[str] | None = None) -> Weights:
+def resamples(n: int, n_resamples: int, seed: int, groups: Sequence[str] | np.ndarray | None = None) -> Weights:
     """How often each of n examples is drawn in each resample, (n_resamples, n) uint16.
 
     Draws n examples with replacement; with `groups` (n,), draws whole groups, as many as there are: the examples of

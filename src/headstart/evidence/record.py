@@ -12,6 +12,7 @@ import numpy as np
 
 from headstart.backbones.base import Provenance
 from headstart.data.audit import Finding
+from headstart.evidence import words
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.plan import Plan
 from headstart.modalities.base import Modality, Preview
@@ -103,7 +104,7 @@ def shown(prediction: Any) -> str:
     """A prediction for people: a class name, 'a, b', or a number with four digits."""
     if isinstance(prediction, list):
         return ", ".join(prediction) or "none"
-    return f"{prediction:.4g}" if isinstance(prediction, float) else str(prediction)
+    return words.number(prediction) if isinstance(prediction, float) else str(prediction)
 
 
 def library_versions() -> dict[str, str]:

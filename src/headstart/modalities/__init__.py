@@ -1,0 +1,1 @@
+"""What comes in: one file a kind of input."""

@@ -109,7 +109,9 @@ class Image(Modality):
 
     def classical_item(self, item: Any) -> Picture:
         """The picture as 64 × 64 grey pixels, all that `classical_features` look at."""
-        return self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, _pillow().Resampling.BOX)
+        return (
+            self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, _pillow().Resampling.BOX)
+        )
 
     def preview(self, item: Any) -> Preview:
         """A JPEG of at most 160 pixels a side, as a `data:` URI."""
@@ -311,4 +313,6 @@ def _hog(pictures: Sequence[Picture]) -> np.ndarray:
         from skimage.feature import hog
     except ImportError as error:
         raise MissingExtraError("skimage", "image") from error
-    return np.asarray([hog(grey, cells_per_block=(2, 2)) for grey in _grey(pictures, _CLASSICAL_PIXELS)], dtype=np.float32)
+    return np.asarray(
+        [hog(grey, cells_per_block=(2, 2)) for grey in _grey(pictures, _CLASSICAL_PIXELS)], dtype=np.float32
+    )

@@ -109,7 +109,10 @@ class Text(Modality):
         pieces = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=20_000, dtype=np.float32
         )
-        return [("TF-IDF of words", words), ("TF-IDF of words and pieces of words", FeatureUnion([("words", also_words), ("pieces", pieces)]))]
+        return [
+            ("TF-IDF of words", words),
+            ("TF-IDF of words and pieces of words", FeatureUnion([("words", also_words), ("pieces", pieces)])),
+        ]
 
 
 def _missing(value: Any) -> bool:

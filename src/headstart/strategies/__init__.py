@@ -1,0 +1,1 @@
+"""What learns: one file a way to learn."""

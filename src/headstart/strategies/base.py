@@ -34,7 +34,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def cut(self, n_stages: int) -> int:
-        """Index of the first trained stage; everything below it runs once and is cached. PlanError when out of range."""
+        """Index of the first trained stage; everything below it runs once. PlanError when out of range."""
 
     @abstractmethod
     def adapt(self, task: Task, train: Part, val: Part, seed: int) -> Adapted:
