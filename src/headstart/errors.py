@@ -41,7 +41,8 @@ class MissingExtraError(HeadstartError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(
-            f"This needs the library {library!r}, which is not installed. Install it with: pip install 'headstart[{extra}]'"
+            f"This needs the library {library!r}, which is not installed. "
+            f"Install it with: pip install 'headstart[{extra}]'"
         )
 
 

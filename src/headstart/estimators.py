@@ -1,4 +1,4 @@
-"""scikit-learn estimators over the same parts as `headstart.fit`: they work in pipelines, `clone` and `cross_val_score`.
+"""The same as scikit-learn estimators, for pipelines, `clone`, `cross_val_score` and grid search.
 
 Features are cached by content, so that the folds of a cross-validation run the backbone once over each example.
 """

@@ -41,7 +41,7 @@ class Registry:
         return sorted(own | set(self._announced()))
 
     def get(self, name: str) -> Any:
-        """The class called `name`, a subclass of the axis' base; RegistryError (with the nearest name) when there is none."""
+        """The class called `name`, a subclass of the axis' base; RegistryError when there is none."""
         announced = self._announced()
         if name in announced:
             return announced[name].load()

@@ -119,7 +119,7 @@ ENTRIES = {
 def load(reference: str, progress: Progress) -> Backbone:
     """The backbone called `reference` (a catalog name, a local folder or a hub id), built and frozen."""
     located = locate(reference, progress)
-    return BACKBONES.get(located.family).load(located)  # type: ignore[attr-defined]
+    return BACKBONES.get(located.family).load(located)
 
 
 def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:

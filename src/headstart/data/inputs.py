@@ -38,8 +38,9 @@ def _items(name: str, given: str, input_column: str | None) -> Iterator[Any]:
         yield given
     else:
         raise DataError(
-            f"There is no file or folder {given!r}.{did_you_mean(path.name, _beside(path))} Give files, folders, a table "
-            f"({listed(TABLES)}), '-' for standard input" + (", or a text in quotes." if name == "text" else ".")
+            f"There is no file or folder {given!r}.{did_you_mean(path.name, _beside(path))} Give files, folders, "
+            f"a table ({listed(TABLES)}), '-' for standard input"
+            + (", or a text in quotes." if name == "text" else ".")
         )
 
 

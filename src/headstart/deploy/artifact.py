@@ -43,7 +43,8 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RunError(
-            f"No run can be written to {folder}: {parent} is not writable ({error.strerror}). Choose another folder with --out."
+            f"No run can be written to {folder}: {parent} is not writable ({error.strerror}). "
+            "Choose another folder with --out."
         ) from error
 
 
@@ -89,7 +90,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         return json.loads((folder / name).read_text())
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{folder} is not a complete run: {name} is missing or damaged ({error}). Give the folder that `headstart fit` wrote."
+            f"{folder} is not a complete run: {name} is missing or damaged ({error}). "
+            "Give the folder that `headstart fit` wrote."
         ) from error
 
 

@@ -72,7 +72,7 @@ class Modality(ABC):
 
     @abstractmethod
     def classical_features(self) -> Sequence[tuple[str, Any]]:
-        """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words"); the best on validation is used.
+        """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words").
 
-        Each transformer takes a list of opened items and gives an (N, D) array or sparse matrix.
+        The best on validation is used. Each transformer takes a list of opened items and gives an (N, D) array or sparse matrix.
         """
