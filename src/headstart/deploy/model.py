@@ -48,8 +48,8 @@ class Model:
             if self._backbone.fingerprint != self.fingerprint:
                 raise RunError(
                     f"This model was fitted on {self.provenance.name} with weights {self.provenance.sha256[:12]}…, but "
-                    f"the one found here has {self._backbone.provenance.sha256[:12]}… (or another preprocessing), so its "
-                    "answers would be wrong. Bring back the original backbone, or fit again."
+                    f"the one found here has {self._backbone.provenance.sha256[:12]}… (or another preprocessing), so "
+                    "its answers would be wrong. Bring back the original backbone, or fit again."
                 )
         return self._backbone
 

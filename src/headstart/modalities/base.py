@@ -74,5 +74,5 @@ class Modality(ABC):
     def classical_features(self) -> Sequence[tuple[str, Any]]:
         """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words").
 
-        The best on validation is used. Each transformer takes a list of opened items and gives an (N, D) array or sparse matrix.
+        The best on validation is used. Each takes a list of `classical_item`s and gives (N, D), dense or sparse.
         """
