@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.utils.optimize import LineSearchWarning
 
 Solved = tuple[np.ndarray, np.ndarray]  # weight (K, D) and bias (K,)
 
@@ -41,7 +42,9 @@ def logistic_solver(features: Any, y: np.ndarray) -> Callable[[float], Solved]:
 
     def solve(strength: float) -> Solved:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges the head, converged or not
+            # The last digits may be out of float32's reach, and validation judges the head, converged or not.
+            for category in (ConvergenceWarning, LineSearchWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
             model.set_params(C=strength).fit(features, y)
         return model.coef_, model.intercept_
 
