@@ -78,6 +78,7 @@ def measure(name: str, scratch: Path) -> dict:
         "backbone": first["backbone"],
         "n": first["n"],
         "primary": first["primary"],
+        "titles": first["titles"],
         "metrics": first["metrics"],
         "baselines": first["baselines"],
         "differences": first["differences"],
@@ -86,6 +87,7 @@ def measure(name: str, scratch: Path) -> dict:
         "compute_s": statistics.median(compute),
         "wall_s": statistics.median(run["wall_s"] for run in cold),
         "again_frozen_pass_s": warm["seconds"]["frozen pass"],
+        "again_wall_s": warm["wall_s"],
         "again_compute_s": sum(warm["seconds"].values()),
     }
 

@@ -1,4 +1,5 @@
-"""Write what the docs can take from the code, or check that it is fresh: the CLI's help, and the README's tree.
+"""Write what the docs can take from the code, or check that it is fresh: the CLI's help, the README's tree
+and its figures.
 
 python -m scripts.docs --write
 python -m scripts.docs --check
@@ -7,6 +8,7 @@ python -m scripts.docs --check
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -47,16 +49,42 @@ def source_tree() -> str:
     return "\n".join([*lines, "```"])
 
 
-def with_tree(readme: str) -> str:
-    """The README with its tree replaced by today's."""
-    fresh = f"<!-- tree -->\n{source_tree()}\n<!-- /tree -->"
-    return re.sub(r"<!-- tree -->.*<!-- /tree -->", lambda _: fresh, readme, flags=re.DOTALL)
+def figures() -> str:
+    """What `make bench` measured last, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "fit.json").read_text(encoding="utf-8"))
+    lines = [
+        "| data | train / test | backbone | metric | this model | classical model | majority | seconds | again |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, run in results.items():
+        metric = run["primary"]
+        majority, classical = (scores[metric] for scores in run["baselines"].values())
+        cells = [
+            name,
+            f"{run['n']['train']:,} / {run['n']['test']:,}",
+            run["backbone"],
+            run["titles"][metric],
+            *(f"{s['value']:.3f} ({s['low']:.3f} to {s['high']:.3f})" for s in (run["metrics"][metric], classical)),
+            f"{majority['value']:.3f}",
+            f"{run['wall_s']:.0f}",
+            f"{run['again_wall_s']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def refreshed(readme: str) -> str:
+    """The README with its tree and its figures replaced by today's."""
+    for name, made in (("tree", source_tree()), ("figures", figures())):
+        fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
+        readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
+    return readme
 
 
 def main() -> int:
     """Exit code 1 when something is stale and only checking was asked for."""
     readme = ROOT / "README.md"
-    pages = {ROOT / "docs" / "cli.md": cli_page(), readme: with_tree(readme.read_text(encoding="utf-8"))}
+    pages = {ROOT / "docs" / "cli.md": cli_page(), readme: refreshed(readme.read_text(encoding="utf-8"))}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--write" in sys.argv:
         for path in stale:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model
     from headstart.screen import Screen
 
+MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
 USAGE_ERROR = 2  # typer's exit code, after it has said on standard error what was wrong
 
 app = typer.Typer(
@@ -78,7 +79,7 @@ def fit(
         out=out or _free_name(dataset.name),
         progress=progress,
     )
-    _tell(model, as_json)
+    _tell(model, as_json, progress.seconds)
 
 
 @app.command()
@@ -109,7 +110,8 @@ def predict(
     elif jsonl:
         print(predictions.as_jsonl(table), end="")
     elif out is None:
-        _print_rows([dict(row) for row in table.to_dict("records")])
+        shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
+        _print_rows(shown.to_dict("records"))
     else:
         print(f"{len(table):,} predictions: {out}")
 
@@ -128,10 +130,10 @@ def evaluate(
     if as_json:
         _print_json({"run": str(run), "data": data, "metrics": {name: vars(score) for name, score in scores.items()}})
     else:
-        from headstart.screen import with_interval
+        from headstart.evidence import words
 
         rows = [
-            {"metric": model.evidence.titles.get(name, name), "value (95 % interval)": with_interval(score)}
+            {"metric": model.evidence.titles.get(name, name), "value (95 % interval)": words.score(score)}
             for name, score in scores.items()
         ]
         _print_rows(rows)
@@ -209,7 +211,8 @@ def demo(
     progress = _screen(as_json or quiet)
     path, label = demo_data(kind, progress)
     dataset = transfer.read(path, label=label)
-    _tell(transfer.fit(dataset, out=out or _free_name(f"demo-{kind}"), progress=progress), as_json)
+    model = transfer.fit(dataset, out=out or _free_name(f"demo-{kind}"), progress=progress)
+    _tell(model, as_json, progress.seconds)
 
 
 @app.command()
@@ -258,20 +261,21 @@ def _screen(quiet: bool) -> Screen:
     return Screen(quiet)
 
 
-def _tell(model: Model, as_json: bool) -> None:
+def _tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -> None:
     """The outcome of a fit: scores beside the baselines, the verdict, and where the rest is."""
     if as_json:
-        _print_json({**json.loads(model.files["metrics.json"]), "run": str(model.run)})
+        told = json.loads(model.files["metrics.json"])
+        _print_json({**told, "seconds": seconds or told["seconds"], "run": str(model.run)})
         return
     from rich.console import Console
 
-    from headstart.screen import score_table
+    from headstart.screen import score_table, show
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     console.print()
-    console.print(score_table(model.evidence))
-    console.print(f"\n{model.evidence.verdict}", style="bold", markup=False)
-    console.print(f"Report: {model.run}/report.html", markup=False)
+    show(score_table(model.evidence))
+    console.print(f"\n{model.evidence.verdict}\n", style="bold", markup=False)
+    console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
 
 
 def _free_name(name: str) -> Path:

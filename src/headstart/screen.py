@@ -21,7 +21,8 @@ from rich.progress import Progress as RichBar
 from rich.table import Table
 from rich.text import Text
 
-from headstart.evidence.base import Evidence, Score, Scores
+from headstart.evidence import words
+from headstart.evidence.base import Evidence, Scores
 from headstart.progress import Progress
 
 
@@ -45,7 +46,9 @@ class Screen(Progress):
     def bar(self, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """A bar over `total` units; bytes ("B") are shown as megabytes."""
         columns = [DownloadColumn()] if unit == "B" else [MofNCompleteColumn(), TextColumn(unit), _Rate()]
-        with RichBar(BarColumn(30), *columns, TimeRemainingColumn(), console=self.console, transient=True) as bars:
+        columns = [BarColumn(30), *columns, TimeRemainingColumn()]
+        silent = not self.console.is_terminal  # a bar is no use in a log file
+        with RichBar(*columns, console=self.console, transient=True, disable=silent) as bars:
             task = bars.add_task("", total=total)
             yield lambda n: bars.advance(task, n)
 
@@ -54,21 +57,15 @@ class Screen(Progress):
         self.console.print(text, markup=False)
 
 
-def with_interval(score: Score) -> str:
-    """'0.892 (0.867 to 0.914)'."""
-    digits = ".3f" if max(abs(score.value), abs(score.low), abs(score.high)) < 100 else ",.1f"
-    return f"{score.value:{digits}} ({score.low:{digits}} to {score.high:{digits}})"
-
-
 def score_table(evidence: Evidence) -> Table:
     """Metrics down, systems across, each with its 95 % interval."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     systems: dict[str, Scores] = {"this model": evidence.metrics, **evidence.baselines}
     table.add_column("")
     for name in systems:
         table.add_column(name, vertical="bottom", max_width=24)
     for metric, title in evidence.titles.items():
-        cells = [with_interval(scores[metric]) if metric in scores else "–" for scores in systems.values()]
+        cells = [words.score(scores[metric]) if metric in scores else "–" for scores in systems.values()]
         table.add_row(title, *cells, style="bold" if metric == evidence.primary else None)
     return table
 
@@ -80,8 +77,14 @@ def print_table(rows: Sequence[Mapping[Any, Any]]) -> None:
         table.add_column(str(name), overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row.values()))
+    show(table)
+
+
+def show(table: Table) -> None:
+    """Print a table on standard output; what does not fit a narrow terminal runs on rather than break apart."""
     console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 1000)
+    wanted = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(highlight=False, width=max(wanted, console.width)).print(table)
 
 
 def shown(value: Any) -> str:

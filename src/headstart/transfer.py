@@ -144,8 +144,12 @@ def pose(data: Any, seed: int, progress: Progress) -> Problem:
         progress.say(describe(dataset))
     with progress.step("audit"):
         audited = audit(dataset, progress)
+        for finding in audited.findings:
+            progress.say(f"  {finding.severity}: {finding.text}")
     with progress.step("split"):
         dataset = split(audited.dataset, seed)
+        for note in dataset.notes:
+            progress.say(f"  {note}")
         labels = dataset.column("label")
         task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
         return Problem(
