@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ def test_an_unfinished_shard_is_not_there(tmp_path: Path) -> None:
     done = next((tmp_path / "s").glob("shard-*"))
     done.rename(done.with_name("making-1"))  # as if killed before the last rename
     assert FeatureStore(tmp_path / "s").find(DIGESTS)[1] == list(range(6))
+    assert list((tmp_path / "s").iterdir())  # another process may still be at it
+    os.utime(tmp_path / "s" / "making-1", (0, 0))
+    FeatureStore(tmp_path / "s")
+    assert not list((tmp_path / "s").iterdir())
 
 
 def test_an_empty_seal_proves_nothing(tmp_path: Path) -> None:

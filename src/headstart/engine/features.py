@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ import numpy as np
 from headstart.errors import RunError
 
 SEAL = "seal.json"
+A_DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,10 @@ class FeatureStore:
     _checked: set[Path] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
-        for folder in sorted(self.folder.glob("shard-*")):
-            self._shards.append(Shard(folder))
+        self._shards = [Shard(folder) for folder in sorted(self.folder.glob("shard-*"))]
+        for unfinished in self.folder.glob("making-*"):  # of a pass that was killed
+            if time.time() - unfinished.stat().st_mtime > A_DAY_S:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
     def find(self, digests: Sequence[str]) -> tuple[Features, list[int]]:
         """Features of the items, and the positions of those that must be computed first (then call again)."""

@@ -14,7 +14,7 @@ from headstart.engine.features import Features, FeatureStore
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
-SHARD_ITEMS = 2048  # a killed pass loses at most so many
+SHARD_ITEMS = 1024  # a killed pass loses at most so many
 
 
 def features(

@@ -57,13 +57,14 @@ class Probe(Strategy):
 def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]]:
     """Features (N, D) with mean 0 and variance 1 a column, and what turns a head on them into one on raw features.
 
-    A column that does not vary (beyond float32 rounding) is only centred. Sparse features are left as they are.
+    A column that does not vary, beyond float32 rounding of itself or of the widest one, is only centred: MiniLM has one
+    that holds nothing above 1e-32, which would be blown up to the size of the others. Sparse features are left as they are.
     """
     if sparse.issparse(features):
         return features, lambda head: head
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64)
-    scale[scale <= 1e-6 * np.abs(mean)] = 1.0
+    scale[scale <= 1e-6 * np.maximum(np.abs(mean), scale.max())] = 1.0
 
     def unfold(head: LinearHead) -> LinearHead:
         weight = head.weight / scale

@@ -40,7 +40,9 @@ def logistic_solver(features: Any, y: np.ndarray) -> Callable[[float], Solved]:
 
     def solve(strength: float) -> Solved:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # float32 may run out of digits: validation judges the head, converged or not
+            warnings.simplefilter(
+                "ignore"
+            )  # float32 may run out of digits: validation judges the head, converged or not
             model.set_params(C=strength).fit(features, y)
         return model.coef_, model.intercept_
 

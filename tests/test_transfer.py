@@ -1,0 +1,185 @@
+"""`headstart.fit` from Python: the invariants of docs/design.md, and every task the whole way through."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import headstart
+from headstart import registry
+from headstart.errors import DataError
+from headstart.progress import Progress
+from headstart.strategies.probe import Probe
+from headstart.tasks.base import LinearHead
+from headstart.transfer import Problem, load_backbone, pose, run_frozen, solve
+from tests.conftest import BAD, GOOD, THINGS, review_rows
+
+TEXTS, LABELS = (list(column) for column in zip(*review_rows(), strict=True))
+
+
+def split_reviews() -> pd.DataFrame:
+    """The reviews with splits of their own: every fifth is val, every fifth test."""
+    splits = [("train", "val", "train", "test", "train")[i % 5] for i in range(len(TEXTS))]
+    return pd.DataFrame({"text": TEXTS, "label": LABELS, "split": splits})
+
+
+def head_of(model: headstart.Model) -> LinearHead:
+    return model.head
+
+
+def test_five_lines(tmp_path: Path) -> None:
+    model = headstart.fit(headstart.read(TEXTS, LABELS))
+    assert model.evidence.paid is not False
+    assert model.predict(["what a superb lamp", "a dreadful song"]) == ["good", "bad"]
+    model.save(tmp_path / "run")
+    again = headstart.load(tmp_path / "run")
+    assert again.evidence == model.evidence
+    assert again.plan == model.plan
+    assert (again.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
+    assert again.save(tmp_path / "copy") == tmp_path / "copy"
+    for path in (tmp_path / "run").iterdir():
+        assert path.read_bytes() == (tmp_path / "copy" / path.name).read_bytes()
+
+
+def test_1_cached_equals_uncached() -> None:
+    """The head from the cache is the head from ordinary forward passes over padded batches, to 1e-5."""
+    problem = pose(split_reviews(), 0, Progress())
+    network = load_backbone("minilm", problem.modality, Progress())
+    cached = run_frozen(network, problem.modality, problem.dataset.inputs, problem.digests, Progress())
+    for cut in (1, 4, 7):
+        from_cache = solve(problem, Probe(freeze=cut), network, cached, 0)
+        plain = Plain(problem, network, cut)
+        uncached = solve(problem, Probe(freeze=cut), network, plain, 0)  # type: ignore[arg-type]
+        assert from_cache.adapted.strength == uncached.adapted.strength
+        for one, other in zip(
+            vars(from_cache.adapted.head).values(), vars(uncached.adapted.head).values(), strict=True
+        ):
+            assert np.abs(one - other).max() < 1e-5 * max(1, np.abs(other).max())
+
+
+class Plain:
+    """Stands in for Features: transformers' own hidden states, eight texts at a time, in the order given."""
+
+    def __init__(self, problem: Problem, network: Any, cut: int) -> None:
+        inputs, self.features = problem.dataset.inputs, []
+        for start in range(0, len(inputs), 8):
+            batch = network.collate(inputs[start : start + 8])
+            with torch.inference_mode():
+                hidden = network.network(**batch, output_hidden_states=True).hidden_states[cut - 1]
+            mask = batch["attention_mask"][..., None]
+            self.features += list(((hidden * mask).sum(1) / mask.sum(1)).numpy())
+
+    def stage(self, index: int, rows: np.ndarray) -> np.ndarray:
+        return np.stack([self.features[row] for row in rows])
+
+
+def test_3_nothing_is_chosen_on_the_test_split() -> None:
+    """Other labels on the test examples change the score and nothing else."""
+    table = split_reviews()
+    honest = headstart.fit(table)
+    rows = table["split"] == "test"
+    table.loc[rows, "label"] = table.loc[rows, "label"].map({"good": "bad", "bad": "good"})
+    fooled = headstart.fit(table)
+    assert (fooled.head.weight == honest.head.weight).all()
+    assert fooled.plan == honest.plan
+    assert fooled.evidence.metrics["accuracy"].value == pytest.approx(1 - honest.evidence.metrics["accuracy"].value)
+
+
+def test_4_no_number_without_its_interval_and_its_comparison() -> None:
+    evidence = headstart.fit(split_reviews()).evidence
+    assert set(evidence.baselines) == set(evidence.differences)
+    assert len(evidence.baselines) == 2
+    for scores in (evidence.metrics, *evidence.baselines.values(), *evidence.differences.values()):
+        assert scores.keys() == evidence.titles.keys()
+        assert all(score.low <= score.high for score in scores.values())
+
+
+def test_5_a_saved_model_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    headstart.fit(split_reviews(), out=tmp_path / "run")
+    assert {path.suffix for path in (tmp_path / "run").iterdir()} == {
+        ".safetensors",
+        ".json",
+        ".parquet",
+        ".html",
+        ".md",
+    }
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was unpickled or run")
+
+    for owner, name in (
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "Unpickler"),
+        (torch, "load"),
+        (builtins, "eval"),
+    ):
+        monkeypatch.setattr(owner, name, refuse)
+    assert headstart.load(tmp_path / "run").task.score_names == ("bad", "good")
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    labels = [[label, thing] for (_, label), thing in zip(review_rows(), np.repeat(THINGS, 12), strict=True)]
+    model = headstart.fit({"text": TEXTS, "labels": labels}, out=tmp_path / "run")
+    assert registry.plugin_name(model.task) == "multilabel"
+    assert model.evidence.primary == "average_precision"
+    assert model.evidence.paid is not False
+    assert "film" in headstart.load(tmp_path / "run").predict("what a wonderful film, I would say so 0 times")[0]
+
+
+def test_a_number(tmp_path: Path) -> None:
+    numbers = [(5.5 if label == "good" else 1.5) + i % 7 / 10 for i, label in enumerate(LABELS)]
+    model = headstart.fit({"text": TEXTS, "stars": numbers}, out=tmp_path / "run")
+    assert registry.plugin_name(model.task) == "regression"
+    high, low = headstart.load(tmp_path / "run").predict(["what a lovely chair", "an awful, dull phone"])
+    assert high > low + 2
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert told["metrics"]["mae"]["value"] < told["baselines"]["majority guess"]["mae"]["value"]
+
+
+def test_groups_stay_whole_and_are_resampled_whole() -> None:
+    words = [next(word for word in GOOD + BAD if word in text) for text in TEXTS]
+    table = pd.DataFrame({"text": TEXTS, "label": LABELS, "patient": [f"{w}{i % 2}" for i, w in enumerate(words)]})
+    dataset = headstart.read(table, group="patient")
+    problem = pose(dataset, 0, Progress())
+    sides = pd.DataFrame({"group": problem.dataset.groups, "split": problem.dataset.column("split")})
+    assert (sides.groupby("group")["split"].nunique() == 1).all()
+    by_group = headstart.fit(dataset).evidence.metrics["log_loss"]
+    assert by_group.low <= by_group.value <= by_group.high
+
+
+def test_time_tests_on_the_latest() -> None:
+    table = pd.DataFrame({"text": TEXTS, "label": LABELS, "day": range(len(TEXTS))})
+    problem = pose(headstart.read(table, time="day"), 0, Progress())
+    assert problem.rows["test"].tolist() == list(range(96, 120))
+
+
+def test_a_test_split_of_one_class_falls_back_to_a_metric_that_it_defines() -> None:
+    table = split_reviews()
+    table = table[(table["split"] != "test") | (table["label"] == "good")]
+    evidence = headstart.fit(table).evidence
+    assert "roc_auc" not in evidence.metrics
+    assert evidence.primary in evidence.metrics
+    with pytest.raises(DataError, match="not defined"):
+        headstart.fit(table, metric="roc_auc")
+
+
+def test_data_without_labels_say_what_to_do() -> None:
+    with pytest.raises(DataError, match="no labels"):
+        headstart.fit(headstart.read(TEXTS))
+
+
+def test_evaluate_on_new_data() -> None:
+    model = headstart.fit(split_reviews())
+    scores = model.evaluate(headstart.read(["a charming hotel", "a clumsy game", "superb"], ["good ", "bad", "good"]))
+    assert scores["accuracy"].value == 1.0
+    with pytest.raises(DataError, match="'fair'"):
+        model.evaluate(headstart.read(["so so", "a fair hotel"], ["fair", "good"]))
