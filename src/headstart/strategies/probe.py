@@ -58,7 +58,7 @@ def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]
     """Features (N, D) with mean 0 and variance 1 a column, and what turns a head on them into one on raw features.
 
     A column that does not vary, beyond float32 rounding of itself or of the widest one, is only centred: MiniLM has one
-    that holds nothing above 1e-32, which would be blown up to the size of the others. Sparse features are left as they are.
+    that holds nothing above 1e-32, which would be blown up to the size of the others. Sparse features stay as they are.
     """
     if sparse.issparse(features):
         return features, lambda head: head
