@@ -41,6 +41,7 @@ Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wro
 Data = Annotated[
     str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)
 ]
+Moved = Annotated[str | None, typer.Option("--backbone", help="Where the run's backbone is now, if it has moved.")]
 Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
 TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel or regression.")]
@@ -89,6 +90,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet.")] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
     input: Input = None,
+    backbone: Moved = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,7 +101,7 @@ def predict(
 
     if out is not None:
         predictions.check_table_name(out)
-    model = load(run)
+    model = load(run, backbone)
     items = gather(registry.plugin_name(model.modality), inputs, input)
     with _screen(as_json or quiet or jsonl).step("predict"):
         table = predictions.predict_all(model, items)
@@ -118,12 +120,18 @@ def predict(
 
 @app.command()
 def evaluate(
-    run: Run, data: Data, input: Input = None, label: Label = None, as_json: Json = False, quiet: Quiet = False
+    run: Run,
+    data: Data,
+    input: Input = None,
+    label: Label = None,
+    backbone: Moved = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the model of RUN on labelled DATA (on its test split, where it has one)."""
     from headstart import load, read, registry
 
-    model = load(run)
+    model = load(run, backbone)
     dataset = read(data, input=input, label=label, task=registry.plugin_name(model.task))
     with _screen(as_json or quiet).step("evaluate"):
         scores = model.evaluate(dataset)

@@ -40,9 +40,7 @@ class _Transfer(BaseEstimator):
         digests = self._digests(dataset.inputs)
         dataset = split_train_val(dataset, self.seed)
         self.task_ = registry.TASKS.get(self._task).from_labels(dataset.column("label"))
-        self.network_: Backbone = load_backbone(
-            self.backbone or self.modality_.default_backbone, self.modality_, Progress()
-        )
+        self.network_: Backbone = load_backbone(self.backbone, self.modality_, Progress())
         problem = Problem(
             dataset=dataset,
             digests=digests,

@@ -31,7 +31,7 @@ from headstart.evidence.baselines import Classical, fit_classical
 from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Record, find_mistakes, library_versions
-from headstart.evidence.weigh import weigh
+from headstart.evidence.weigh import primary_first, weigh
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 from headstart.report.html import render
@@ -108,10 +108,12 @@ def fit(
     progress = progress or Progress()
     if out is not None:
         artifact.check_writable(Path(out))
-    problem = pose(data, seed, progress)
-    network = load_backbone(backbone or problem.modality.default_backbone, problem.modality, progress)
+    dataset = labelled(data, progress)
+    network = load_backbone(backbone, registry.modality(dataset.modality), progress)
     strategy = Probe(freeze=freeze)
-    strategy.cut(network.n_stages)  # fails before the long pass, not after it
+    strategy.cut(network.n_stages)  # a wrong choice fails here, not after the long pass
+    problem = pose(dataset, seed, progress)
+    metrics = primary_first(problem.task.metrics(), metric)
     with progress.step("frozen pass"):
         frozen = run_frozen(network, problem.modality, problem.dataset.inputs, problem.digests, progress)
     with progress.step("solve the head"):
@@ -122,7 +124,7 @@ def fit(
     with progress.step("evaluate"):
         test = test_once(problem, solved, frozen, classical, items)
         groups = problem.dataset.select(problem.rows["test"]).groups
-        evidence = weigh(problem.task, test, classical.title, metric, groups, seed)
+        evidence = weigh(metrics, test, classical.title, groups, seed)
     with progress.step("report"):
         plan = make_plan(network, solved, classical, seed)
         record = tell(problem, network, plan, evidence, test, progress)
@@ -132,16 +134,21 @@ def fit(
     return model
 
 
-def pose(data: Any, seed: int, progress: Progress) -> Problem:
-    """Read, audit and split; DataError when there is nothing to learn from."""
+def labelled(data: Any, progress: Progress) -> Dataset:
+    """What was given, read if it is not yet; DataError when it has no labels."""
     with progress.step("read"):
         dataset = data if isinstance(data, Dataset) else read(data)
-        if dataset.task is None:
-            raise DataError(
-                f"{dataset.source} has no labels, and there is nothing to learn without them. "
-                "Name the label column with --label (in Python: headstart.read(data, label=…))."
-            )
-        progress.say(describe(dataset))
+    if dataset.task is None:
+        raise DataError(
+            f"{dataset.source} has no labels, and there is nothing to learn without them. "
+            "Name the label column with --label (in Python: headstart.read(data, label=…))."
+        )
+    progress.say(describe(dataset))
+    return dataset
+
+
+def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
+    """Audit, split and encode; DataError when there is nothing to learn from."""
     with progress.step("audit"):
         audited = audit(dataset, progress)
         for finding in audited.findings:
@@ -163,10 +170,10 @@ def pose(data: Any, seed: int, progress: Progress) -> Problem:
         )
 
 
-def load_backbone(reference: str, modality: Modality, progress: Progress) -> Backbone:
-    """The backbone called `reference`; PlanError when it takes another kind of input."""
+def load_backbone(reference: str | None, modality: Modality, progress: Progress) -> Backbone:
+    """The backbone called `reference` (default: the modality's); PlanError when it takes another kind of input."""
     with progress.step("load the backbone"):
-        network = catalog.load(reference, progress)
+        network = catalog.load(reference or modality.default_backbone, progress)
     if network.modality != registry.plugin_name(modality):
         raise PlanError(
             f"The backbone {reference!r} takes {registry.modality(network.modality).noun[1]}, but the data are "

@@ -16,7 +16,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.deploy import artifact
 from headstart.engine import freeze
-from headstart.errors import DataError, RunError
+from headstart.errors import BackboneError, DataError, RunError
 from headstart.evidence.base import Evidence, Scores
 from headstart.evidence.intervals import resamples, score
 from headstart.evidence.plan import Plan
@@ -38,19 +38,28 @@ class Model:
     evidence: Evidence
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
     run: Path | None = None  # where it is saved, None when it is not
+    moved_to: str | None = None  # where the backbone is found now, when not under its old name
     _backbone: Backbone | None = field(default=None, repr=False)
 
     @property
     def backbone(self) -> Backbone:
         """The frozen network, loaded on first use. RunError when it is not the one that the head was solved on."""
         if self._backbone is None:
-            self._backbone = catalog.load(self.provenance.name, Progress())
-            if self._backbone.fingerprint != self.fingerprint:
+            try:
+                found = catalog.load(self.moved_to or self.provenance.name, Progress())
+            except BackboneError as error:
+                raise BackboneError(
+                    f"This model stands on the backbone {self.provenance.name!r} (sha256 "
+                    f"{self.provenance.sha256[:12]}…), which cannot be loaded. {error} "
+                    "If it has moved, say where it is now with --backbone (in Python: headstart.load(run, backbone=…))."
+                ) from error
+            if found.fingerprint != self.fingerprint:
                 raise RunError(
                     f"This model was fitted on {self.provenance.name} with weights {self.provenance.sha256[:12]}…, but "
-                    f"the one found here has {self._backbone.provenance.sha256[:12]}… (or another preprocessing), so "
+                    f"the one found here has {found.provenance.sha256[:12]}… (or another preprocessing), so "
                     "its answers would be wrong. Bring back the original backbone, or fit again."
                 )
+            self._backbone = found
         return self._backbone
 
     def predict(self, items: Any) -> list[Any]:
@@ -123,8 +132,11 @@ class Model:
         return folder
 
 
-def load(folder: str | Path) -> Model:
-    """The model of a run folder. The backbone is looked for on first use. RunError when the run is not whole."""
+def load(folder: str | Path, backbone: str | None = None) -> Model:
+    """The model of a run folder. RunError when the run is not whole.
+
+    Its backbone is looked for on first use: under its name, or in the folder `backbone` when it has moved.
+    """
     folder = Path(folder)
     card = artifact.read_json(folder, artifact.CARD)
     if card.get("format") != artifact.FORMAT:
@@ -132,18 +144,19 @@ def load(folder: str | Path) -> Model:
             f"{folder} has format {card.get('format')!r}, and this version ({__version__}) reads {artifact.FORMAT}. "
             "Install the version of headstart that wrote it, or fit again."
         )
-    backbone, task = card["backbone"], card["task"]
+    stands_on, task = card["backbone"], card["task"]
     named = {artifact.CARD, artifact.WEIGHTS, "plan.json"}
     return Model(
         task=registry.TASKS.get(task.pop("name")).from_json(task),
         modality=registry.modality(card["modality"]),
         head=artifact.read_head(folder),
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
-        fingerprint=backbone.pop("fingerprint"),
-        provenance=Provenance(**backbone),
+        fingerprint=stands_on.pop("fingerprint"),
+        provenance=Provenance(**stands_on),
         evidence=Evidence.from_json(artifact.read_json(folder, "metrics.json")),
         files={p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name not in named},
         run=folder,
+        moved_to=backbone,
     )
 
 

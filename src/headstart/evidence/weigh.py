@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from headstart.errors import DataError, PlanError, did_you_mean, listed
-from headstart.evidence.base import Evidence, Scores, TestResult
+from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.intervals import compare, resamples
 from headstart.evidence.verdict import verdict
-from headstart.tasks.base import Metric, Task
+from headstart.tasks.base import Metric
 
 MAJORITY = "majority guess"
 N_RESAMPLES = 1000
 
 
-def weigh(
-    task: Task, test: TestResult, rival: str, metric: str | None, groups: list[str] | None, seed: int
-) -> Evidence:
-    """Every score with its interval, beside the baselines, and the verdict on `metric` (default: the task's first).
+def primary_first(metrics: tuple[Metric, ...], name: str | None) -> tuple[Metric, ...]:
+    """The metrics with the one called `name` in front; PlanError when there is none."""
+    known = [metric.name for metric in metrics]
+    if name is not None and name not in known:
+        raise PlanError(f"{name!r} is not a metric of this task: {listed(known, 20)}.{did_you_mean(name, known)}")
+    return tuple(sorted(metrics, key=lambda metric: metric.name != name)) if name else metrics
 
-    `rival` is the title of the classical model. With `groups` (N,) whole groups are resampled.
+
+def weigh(metrics: Sequence[Metric], test: TestResult, rival: str, groups: Sequence[str] | None, seed: int) -> Evidence:
+    """Every score with its interval, beside the baselines, and the verdict on the first metric that is defined.
+
+    `rival` is the title of the classical model. With `groups` (N,) whole groups are resampled. A test split of one
+    class defines no ROC AUC, for example; DataError when it defines nothing at all.
     """
-    metrics = primary_first(task.metrics(), metric)
-    weights = resamples(len(test.y), N_RESAMPLES, seed, None if groups is None else np.asarray(groups))
+    weights = resamples(len(test.y), N_RESAMPLES, seed, groups)
     systems = {"model": test.scores, MAJORITY: test.naive, rival: test.classical}
     scores, differences = compare(metrics, test.y, systems, "model", weights)
-    primary = _first_defined(metrics, metric, scores["model"])
+    defined = [m for m in metrics if m.name in scores["model"] and m.name in differences[rival]]
+    if not defined:
+        raise DataError("No metric is defined on this test split. Give more examples to test on.")
+    primary = defined[0]
     sentence, paid = verdict(
         primary, scores["model"][primary.name], differences[rival][primary.name], rival, len(test.y)
     )
@@ -40,22 +49,3 @@ def weigh(
         paid=paid,
         n_resamples=N_RESAMPLES,
     )
-
-
-def _first_defined(metrics: tuple[Metric, ...], asked_for: str | None, scores: Scores) -> Metric:
-    """The first metric that this test split defines (it may hold one class only); the one asked for or none."""
-    for metric in metrics[: 1 if asked_for else None]:
-        if metric.name in scores:
-            return metric
-    raise DataError(
-        f"{metrics[0].title} is not defined on this test split, which holds one class only or too few examples. "
-        "Choose another --metric, or give more data to test on."
-    )
-
-
-def primary_first(metrics: tuple[Metric, ...], name: str | None) -> tuple[Metric, ...]:
-    """The metrics with the one called `name` in front; PlanError when there is none."""
-    known = [metric.name for metric in metrics]
-    if name is not None and name not in known:
-        raise PlanError(f"{name!r} is not a metric of this task: {listed(known, 20)}.{did_you_mean(name, known)}")
-    return tuple(sorted(metrics, key=lambda metric: metric.name != name)) if name else metrics
