@@ -41,9 +41,10 @@ def source_tree() -> str:
         sentence = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
         if not sentence:
             continue
-        if path.parent != folder:
+        if path.parent != folder:  # a folder's __init__.py comes first, and speaks for the folder
             folder = path.parent
-            lines.append(f"  {folder.relative_to(package)}/")
+            lines.append(f"  {f'{folder.relative_to(package)}/':<24}{sentence}")
+            continue
         indent = "  " if folder == package else "    "
         lines.append(f"{indent}{path.name:<{26 - len(indent)}}{sentence}")
     return "\n".join([*lines, "```"])
