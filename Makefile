@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench docs clean constraints
 
 demo: .venv/ready
 	$(BIN)/headstart demo image
@@ -25,10 +25,14 @@ docs: .venv/ready
 weights: .venv/ready
 	$(BIN)/headstart models pull minilm efficientnet-lite0 --quiet
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+
+constraints: .venv/ready
+	(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -viE "^(torch|headstart)[=@ ]") > constraints.new
+	mv constraints.new constraints.txt

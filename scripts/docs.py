@@ -54,24 +54,30 @@ def figures() -> str:
     """What `make bench` measured last, as a table."""
     results = json.loads((ROOT / "benchmarks" / "results" / "fit.json").read_text(encoding="utf-8"))
     lines = [
-        "| data | train / test | backbone | metric | this model | classical model | majority | seconds | again |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | train / test | metric | this model | classical model | difference, paired | s | again |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, run in results.items():
-        metric = run["primary"]
-        majority, classical = (scores[metric] for scores in run["baselines"].values())
-        cells = [
-            name,
-            f"{run['n']['train']:,} / {run['n']['test']:,}",
-            run["backbone"],
-            run["titles"][metric],
-            *(f"{s['value']:.3f} ({s['low']:.3f} to {s['high']:.3f})" for s in (run["metrics"][metric], classical)),
-            f"{majority['value']:.3f}",
-            f"{run['wall_s']:.0f}",
-            f"{run['again_wall_s']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        rival = list(run["baselines"])[-1]
+        for metric in dict.fromkeys((run["primary"], "accuracy")):
+            first = metric == run["primary"]
+            cells = [
+                name if first else "",
+                f"{run['n']['train']:,} / {run['n']['test']:,}" if first else "",
+                run["titles"][metric],
+                _shown(run["metrics"][metric]),
+                _shown(run["baselines"][rival][metric]),
+                _shown(run["differences"][rival][metric], sign="+"),
+                f"{run['wall_s']:.0f}" if first else "",
+                f"{run['again_wall_s']:.0f}" if first else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _shown(score: dict[str, float], sign: str = "") -> str:
+    value, low, high = (f"{score[key]:{sign}.3f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})".replace("-", "−")
 
 
 def refreshed(readme: str) -> str:

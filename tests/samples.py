@@ -16,7 +16,7 @@ from headstart.data.audit import Finding
 from headstart.evidence.base import Evidence, Score, TestResult
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Mistake, Record
-from headstart.evidence.verdict import verdict
+from headstart.evidence.verdict import Measured, verdict
 from headstart.modalities.base import Preview
 from headstart.registry import TASKS
 from headstart.tasks.base import Metric, Task
@@ -122,7 +122,7 @@ def evidence(kind: str, paid: bool | None) -> Evidence:
         over_rival[name] = _score(gain * scale, 0.017 * min(1.0, 10 * own) * scale)
     primary = next(iter(metrics))
     metric = Metric(primary, *metrics[primary][:2], compute=lambda y, scores, weights: np.zeros(len(weights)))
-    sentence, paid = verdict(metric, model[primary], over_rival[primary], rival, N_TEST[kind])
+    sentence, paid = verdict(Measured(metric, model[primary], over_rival[primary], rival), N_TEST[kind])
     return Evidence(
         primary=primary,
         titles={name: title for name, (title, *_) in metrics.items()},

@@ -11,7 +11,8 @@ import pytest
 
 import headstart
 from headstart import registry
-from headstart.registry import Registry, RegistryError
+from headstart.errors import RegistryError
+from headstart.registry import Registry
 
 PACKAGE = Path(headstart.__file__).parent
 

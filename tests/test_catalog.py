@@ -265,6 +265,20 @@ def test_of_a_hub_model_only_settings_vocabulary_and_safetensors_are_fetched(
     assert list(kept) == offered
 
 
+def test_a_hub_model_is_remembered_with_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, asked = "0123456789abcdef" * 2 + "01234567", []
+    folder = model_folder(tmp_path / commit)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda repo, **how: (asked.append((repo, how["revision"])), str(folder))[1],
+    )
+    located = catalog.locate("someone/model", Progress())
+    assert (located.name, located.source) == (f"someone/model@{commit}", "hub:someone/model")
+    assert catalog.locate(located.name, Progress()) == located
+    assert asked == [("someone/model", None), ("someone/model", commit)]
+
+
 def model_folder(folder: Path, readme: str = "", shards: int = 1) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))

@@ -74,6 +74,7 @@ def test_the_run_folder_is_whole(text_run: Path) -> None:
     assert {path.name for path in text_run.iterdir()} == {
         "headstart.json",
         "model.safetensors",
+        "seen.safetensors",
         "plan.json",
         "metrics.json",
         "predictions.parquet",
@@ -137,9 +138,10 @@ def test_predict_takes_pictures_and_folders_and_says_which_cannot_be_read(
 def test_evaluate_agrees_with_the_fit(say: Any, text_run: Path, reviews: Path) -> None:
     code, out, _ = say("evaluate", text_run, reviews, "--json")
     assert code == 0
-    told = json.loads(out)["metrics"]
-    assert told["accuracy"]["value"] > 0.9
-    assert told.keys() == json.loads((text_run / "metrics.json").read_text())["metrics"].keys()
+    told = json.loads(out)
+    assert told["n"] == 24
+    assert told["notes"] == ["left out 96 that were used to fit the model"]
+    assert told["metrics"] == json.loads((text_run / "metrics.json").read_text())["metrics"]
 
 
 def test_report_models_and_doctor_answer(say: Any, text_run: Path) -> None:
@@ -242,6 +244,41 @@ def test_a_damaged_run(say: Any, text_run: Path, tmp_path: Path) -> None:
         (broken / path.name).write_bytes(path.read_bytes())
     (broken / "model.safetensors").write_bytes(b"\0" * 100)
     assert "damaged" in fails(say, "predict", broken, "a fine day")
+    content = bytearray((text_run / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (broken / "model.safetensors").write_bytes(content)
+    assert "sha256" in fails(say, "predict", broken, "a fine day")
+    for card in ("[]", '{"format": 1}'):
+        (broken / "headstart.json").write_text(card)
+        fails(say, "report", broken)
+
+
+def test_predictions_never_overwrite(say: Any, text_run: Path, reviews: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(reviews.read_bytes())
+    assert "nothing was overwritten" in fails(say, "predict", text_run, mine, "--out", mine)
+    assert mine.read_bytes() == reviews.read_bytes()
+    assert "no folder" in fails(say, "predict", text_run, mine, "--out", tmp_path / "none" / "p.csv")
+    assert "end the name in" in fails(say, "predict", text_run, mine, "--out", tmp_path / "p.xlsx")
+
+
+def test_one_word_is_a_text_and_a_missing_file_is_not(say: Any, text_run: Path) -> None:
+    assert json.loads(say("predict", text_run, "superb", "--json")[1])["predictions"][0]["prediction"] == "good"
+    assert "no file or folder" in fails(say, "predict", text_run, "review.csv")
+
+
+def test_a_run_reads_new_data_with_its_own_columns(say: Any, tmp_path: Path) -> None:
+    """Fitted on `body`, not on the `title` that the reader would choose: so are predict and evaluate."""
+    rows = [[f"note number {i} on the matter", text, label] for i, (text, label) in enumerate(review_rows())]
+    data = write_csv(tmp_path / "all.csv", ["text", "body", "label"], rows)
+    assert say("fit", data, "--input", "body", "--out", tmp_path / "run", "-q")[0] == 0
+    told = json.loads(say("evaluate", tmp_path / "run", data, "--json")[1])
+    assert told["metrics"]["accuracy"]["value"] > 0.9
+    predictions = json.loads(say("predict", tmp_path / "run", data, "--json")[1])["predictions"]
+    assert predictions[0]["input"] == review_rows()[0][0]
+    other = write_csv(tmp_path / "other.csv", ["text"], [["what a superb book"], ["a clumsy chair"]])
+    told = json.loads(say("predict", tmp_path / "run", other, "--json")[1])["predictions"]
+    assert [row["prediction"] for row in told] == ["good", "bad"]
 
 
 def test_a_run_whose_backbone_is_not_on_this_disk(say: Any, text_run: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -276,6 +313,25 @@ def test_a_read_only_output_folder(say: Any, reviews: Path, tmp_path: Path, monk
     message = fails(say, "fit", reviews, "--out", locked / "run", "-q")
     assert "not writable" in message
     assert "--out" in message
+
+
+def test_the_current_folder_is_no_run_folder(say: Any, reviews: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "current folder" in fails(say, "fit", reviews, "--out", ".", "-q")
+
+
+def test_a_cache_that_cannot_be_written(say: Any, reviews: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "weights").symlink_to(os.environ["HEADSTART_HOME"] + "/weights")
+    (home / "features").write_text("a file in the way")
+    monkeypatch.setenv("HEADSTART_HOME", str(home))
+    assert "HEADSTART_HOME" in fails(say, "fit", reviews, "--out", tmp_path / "run", "-q")
+
+
+def test_a_table_without_any_label(say: Any, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "texts.csv", ["text"], [[text] for text, _ in review_rows()])
+    assert "--label" in fails(say, "fit", data, "--out", tmp_path / "run", "-q")
 
 
 def test_an_output_folder_that_is_in_use_is_not_touched(say: Any, reviews: Path, tmp_path: Path) -> None:

@@ -188,6 +188,6 @@ def test_a_flipped_byte_is_computed_again_with_the_same_result() -> None:
 def test_a_pass_for_prediction_stops_at_the_cut_and_keeps_nothing() -> None:
     texts = ["abc", "d"]
     modality = registry.modality("text")
-    assert freeze.embed(Letters(), modality, texts, 1).shape == (2, 4)
-    assert freeze.embed(Letters(), modality, texts, 2).shape == (2, 3)
+    assert freeze.embed(Letters(), modality, texts, 1, Progress()).shape == (2, 4)
+    assert freeze.embed(Letters(), modality, texts, 2, Progress()).shape == (2, 3)
     assert shards() == []

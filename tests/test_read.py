@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def test_class_folders(tmp_path):
     assert found.column("label") == ["ant", "ant", "bee", "bee"]
     assert found.label_name == "folder"
     assert found.notes == (
-        "2 other files were not read: README.md, bee/n.db",
+        "2 other files were not read (1 .md file, 1 .db file): README.md, bee/n.db",
         "1 other folder was not read: ant/loop",
     )
 
@@ -195,6 +196,103 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
     for name in ("train/1.png", "bus/2.png"):
         picture(tmp_path / name)
     assert read(tmp_path).column("label") == ["bus", "train"]
+
+
+def patients(d: Path, split: str = "") -> Path:
+    for name in ("NORMAL/p1/1.png", "NORMAL/p1/2.png", "NORMAL/p2/1.png", "ILL/p3/1.png", "ILL/p2/1.png"):
+        picture(d / split / name)
+    return d
+
+
+def test_patient_folders_in_class_folders(tmp_path):
+    write(patients(tmp_path) / "ILL" / "p3" / "scan.dcm", "x")
+    found = read(tmp_path, reading=Reading(group="folder"))
+    assert found.column("label") == ["ILL", "ILL", "NORMAL", "NORMAL", "NORMAL"]
+    assert found.groups == ["p2", "p3", "p1", "p1", "p2"]
+    assert found.notes == (
+        "images stand in sub-folders; pass --group folder to keep each on one side",
+        "1 other file was not read (1 .dcm file): ILL/p3/scan.dcm",
+    )
+    assert read(tmp_path).groups is None
+    with pytest.raises(DataError, match="'class' cannot be both the label and the group"):
+        read(tmp_path, reading=Reading(group="class"))
+
+
+def test_patient_folders_below_split_folders(tmp_path):
+    patients(tmp_path, "train")
+    for name in ("val/ILL/p8/1.png", "val/NORMAL/p9/1.png"):
+        picture(tmp_path / name)
+    found = read(tmp_path, reading=Reading(group="folder"))
+    assert found.column("split") == ["train"] * 5 + ["val"] * 2
+    assert found.column("label") == ["ILL", "ILL", *["NORMAL"] * 3, "ILL", "NORMAL"]
+    assert found.groups == ["p2", "p3", "p1", "p1", "p2", "p8", "p9"]
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_domain_folders_over_class_folders_are_not_patients(tmp_path, split):
+    for domain in ("photo", "sketch", "cartoon"):
+        for name in ("dog", "horse", "house"):
+            picture(tmp_path / split / domain / name / "1.png")
+    with pytest.raises(DataError, match=r"9 \.png files too deep" if split else "Read one of them, for example"):
+        read(tmp_path)
+
+
+def test_class_folders_that_give_no_example(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "c").mkdir()
+    for name in ("d/1.dcm", "d/2.dcm", "e/1.txt", "e/2.HEIC"):
+        write(tmp_path / name, "x")
+    picture(tmp_path / "a" / "more" / "1.png")
+    found = read(tmp_path)
+    assert set(found.column("label")) == {"a", "b"}  # the text in e is of another modality than most files
+    assert found.notes == (
+        "class folder 'c' holds nothing that can be read, so that class is not learnt",
+        "class folder 'd' holds nothing that can be read (2 .dcm files), so that class is not learnt",
+        "class folder 'e' holds nothing that is read (1 .txt file, 1 .heic file), so that class is not learnt",
+        "1 other folder was not read (1 .png file): a/more",
+    )
+
+
+def test_one_class_folder_beside_others_that_cannot_be_read(tmp_path):
+    write(picture(tmp_path / "a" / "1.png").parents[1] / "b" / "1.dcm", "x")
+    assert any("class folder 'b' holds nothing" in note for note in read(tmp_path).notes)
+
+
+def test_what_lies_beside_loose_items_is_named_once(tmp_path):
+    write(picture(tmp_path / "1.png").parent / "folder.md", "x")
+    assert read(tmp_path).notes == ("1 other file was not read (1 .md file): folder.md",)
+
+
+def test_a_link_to_itself_is_not_read(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / "loop.png").symlink_to(tmp_path / "a" / "loop.png")
+    found = read(tmp_path)
+    assert len(found) == 2
+    assert found.notes == ("1 other file was not read (1 .png file): a/loop.png",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        [Path("a.png"), Path("\udce9.png")],
+        (["so it goes", "and on"], ["x", "\udce9"]),
+        (["so it goes", "and on"], [["x", "\udce9"], ["x"]]),
+        "\udce9.csv",
+    ],
+)
+def test_names_that_are_not_utf_8(source):
+    """Bytes of file and folder names that are not UTF-8 come as halves of surrogate pairs (PEP 383)."""
+    with pytest.raises(DataError, match=r"The name '.*udce9.*' holds bytes that are not UTF-8. Rename the file"):
+        read(source)
+
+
+def test_file_names_that_are_not_utf_8_can_be_told_of(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / os.fsdecode(b"\xe9.md")).write_bytes(b"x")
+    assert read(tmp_path).notes == ("1 other file was not read (1 .md file): a/\ufffd.md",)
 
 
 def test_folders_of_text_files(tmp_path):
@@ -282,6 +380,91 @@ def test_hub_id(monkeypatch, tmp_path):
         read("data/reviews.csv")
 
 
+# --- what is odd about a table
+
+
+def test_one_separator_for_the_note_and_the_split(tmp_path):
+    values = ["Smith, J;Doe, A", "Doe, A;Roe, B", "Smith, J", "Roe, B", "Doe, A"]
+    found = infer_task(values)
+    assert (found.task, found.values[0]) == ("multilabel", ["Smith, J", "Doe, A"])
+    assert found.values == infer_task(values, "multilabel").values
+    assert "split at ';'" in found.notes[0]
+    assert infer_task(["a,b", "c"], "multilabel").values == [["a", "b"], ["c"]]
+
+
+def test_thousands_in_a_table_with_commas(tmp_path):
+    path = write(
+        tmp_path / "r.csv", 'text,price\nno comma,"1,200"\n"1,200 of it",900\n"so, so","-1,234,567.5"\nna ja,\n'
+    )
+    found = read(path)
+    assert (found.task, found.column("label")) == ("regression", [1200, 900, -1234567.5, None])
+    assert found.inputs[1] == "1,200 of it"
+    assert found.notes == ("commas in numbers of column 'price' are read as thousands separators: 1,200 is 1200",)
+
+
+@pytest.mark.parametrize("task", [None, "regression"])
+@pytest.mark.parametrize("values", [["12,000", "9,500"], ["12,000", "900", "800"], ["1,234,567", "12,000"]])
+def test_a_comma_that_may_be_either_is_an_error(tmp_path, values, task):
+    text = "text;n\n" + "".join(f"so gut, so schön {i};{value}\n" for i, value in enumerate(values))
+    path = write(tmp_path / "r.csv", text)
+    with pytest.raises(DataError, match=r"ambiguous whether the comma sets off thousands.*Write 12,000 as 12000 or"):
+        read(path, reading=Reading(task=task))
+    assert read(path, reading=Reading(task="classification")).column("label") == values
+    with pytest.raises(DataError, match="ambiguous"):
+        read(["a b"] * len(values), values, reading=Reading(task=task))
+
+
+@pytest.mark.parametrize("values", [["0,123", "0,456"], ["12,000", "3,5"], ["1234,567", "2,000"]])
+def test_decimal_commas_that_leave_no_doubt(tmp_path, values):
+    path = write(tmp_path / "r.csv", "text;n\n" + "".join(f"na ja {i};{value}\n" for i, value in enumerate(values)))
+    assert read(path).column("label") == [float(value.replace(",", ".")) for value in values]
+
+
+def test_the_directive_of_excel_is_no_header(tmp_path):
+    for i, mark in enumerate((";", ",", "\t")):
+        path = write(tmp_path / f"{i}.csv", f"sep={mark}\r\n" + as_csv(mark))
+        assert (read(path).inputs, read(path).column("label")) == (TEXTS, LABELS)
+    with pytest.raises(DataError, match="is empty"):
+        read(write(tmp_path / "e.csv", "sep=;\n"))
+    with pytest.raises(DataError, match="line 3 has 3"):
+        read(write(tmp_path / "r.csv", "sep=,\ntext,label\na,b,c\n"))
+
+
+@pytest.mark.parametrize(
+    "cell", ["1", "-0.5", "it was a dark and stormy night, and the rain fell in torrents on the town"]
+)
+def test_a_header_that_looks_like_data(tmp_path, cell):
+    path = write(tmp_path / "r.csv", as_csv(header=(cell, "label")))
+    notes = read(path, reading=Reading(input=cell)).notes
+    assert any("first line of r.csv is taken as the header" in note and cell[:50] in note for note in notes)
+    assert not any("taken as the header" in note for note in read(write(tmp_path / "s.csv", as_csv())).notes)
+
+
+def test_columns_of_the_same_name(tmp_path):
+    path = write(tmp_path / "r.csv", "text,a,a (3),a\nso it goes,x,y,z\nand on,x,y,z\n")
+    found = read(path, reading=Reading(label="a (4)"))
+    assert found.column("label") == ["z", "z"]
+    assert "r.csv has two columns called 'a': the later one is read as 'a (4)'" in found.notes
+    twice = pd.DataFrame([["so it goes", "x", "y"]], columns=["text", "label", "label"])
+    with pytest.raises(DataError, match=r"more than one column called 'label'. Rename"):
+        read(twice)
+
+
+@pytest.mark.parametrize("n", [30, 60])
+def test_a_damaged_gzip_file(tmp_path, n):
+    data = gzip.compress(as_csv().encode())
+    for i, damaged in enumerate((data[:n], data[:n] + b"\xff" * 20 + data[n + 20 :])):
+        (tmp_path / f"{i}.csv.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match="Cannot read"):
+            read(tmp_path / f"{i}.csv.gz")
+
+
+def test_a_table_that_is_called_txt(tmp_path):
+    path = write(tmp_path / "spam.txt", "ham\thello you\nspam\tbuy now\n")
+    assert read(path).notes == ("a .txt file is one text; if it is a table, rename it to .tsv or .csv",)
+    assert read(picture(tmp_path / "1.png")).notes == ()
+
+
 # --- which column is what
 
 
@@ -334,7 +517,55 @@ def test_group_and_time():
         read({**data, "who": [1, 1, None, 2, 2]}, reading=Reading(group="who"))
 
 
+def test_spaces_around_a_group_do_not_count():
+    found = read(
+        {"text": TEXTS, "label": LABELS, "who": ["p1 ", "p1", " p1", "p2", "p2\t"]}, reading=Reading(group="who")
+    )
+    assert found.groups == ["p1", "p1", "p1", "p2", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        (Reading(input="text", label="text"), "'text' cannot be both the input and the label"),
+        (Reading(group="label", label="label"), "'label' cannot be both the label and the group"),
+        (Reading(group="label"), "'label' cannot be both the label and the group"),
+        (Reading(group="text", input="text"), "'text' cannot be both the input and the group"),
+    ],
+)
+def test_one_column_for_two_things(reading, message):
+    with pytest.raises(DataError, match=message):
+        read({"text": TEXTS, "label": LABELS}, reading=reading)
+
+
+def test_columns_are_listed_where_none_looks_like_a_label():
+    data = {"text": TEXTS, "a": ["x"] * 5, "b": ["y"] * 5}
+    assert "no column looks like a label; columns are text, a, b: pass --label COL" in read(data).notes
+    assert read(data, reading=Reading(label="")).notes == ()
+    assert read({"text": TEXTS}).notes == ("no column looks like a label; columns are text: pass --label COL",)
+    assert read(TEXTS).notes == ()
+
+
 # --- what the labels ask for
+
+
+def test_classes_that_differ_only_in_spelling():
+    found = infer_task(["Yes", "yes ", "YES", "no", "No", "maybe"])
+    assert found.values == ["Yes", "yes ", "YES", "no", "No", "maybe"]
+    assert found.notes == (
+        "classes 'Yes', 'yes ', 'YES' differ only in spelling; they are kept apart (and 1 more like that)",
+    )
+    assert infer_task(["yes", "no"]).notes == ()
+    assert "'A', 'a' differ only" in infer_task([["A"], ["a", "b"]]).notes[0]
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%y", "%Y-%m-%dT%H:%M"])
+def test_dates_are_no_labels(form):
+    days = pd.date_range("2024-01-25", periods=12).strftime(form).tolist()
+    with pytest.raises(DataError, match=r"'when' looks like dates .*--label COL; --time when splits"):
+        infer_task(days * 3, None, "when")
+    assert infer_task(days[:3] * 9).task == "classification"
+    assert infer_task(days * 3, "classification").values == days * 3
 
 
 @pytest.mark.parametrize(
@@ -346,6 +577,7 @@ def test_group_and_time():
         (["1.0", "2.0", " 1.0 "], "classification", ["1", "2", " 1 "]),
         ([True, False], "classification", ["True", "False"]),
         (["01", "1e1", "NA"], "classification", ["01", "1e1", "NA"]),
+        ([1.5, 2.5, float("inf")], "regression", [1.5, 2.5, None]),
         ([np.int64(3), np.int64(4)], "classification", ["3", "4"]),
         (["0.5", "1", "2"], "regression", [0.5, 1.0, 2.0]),
         (["-.5", "+1e-3", ""], "regression", [-0.5, 0.001, None]),
@@ -425,6 +657,12 @@ PATHS = {
     "missing": (lambda d: write(d / "reviews.csv", "x").with_name("reviws.csv"), "Did you mean '.*reviews.csv'"),
     "missing folder": (lambda d: d / "no" / "way.csv", "Nor is there a folder"),
     "empty folder": (lambda d: made(d, "e"), "nothing that can be read .it is empty"),
+    "unknown suffixes": (
+        lambda d: [write(d / "x" / c / f"{i}.dcm", "x") for c in "ab" for i in range(5)].pop().parents[1],
+        r"\(10 \.dcm files, which cannot be read: convert them to PNG\)",
+    ),
+    "spreadsheets": (lambda d: write(d / "x" / "t.xlsx", "x").parent, r"1 \.xlsx file, which .*: save them as .csv"),
+    "empty class folders": (lambda d: made(made(d, "x"), "a").parent, r"\(1 empty folder: a\)"),
     "too deep": (folder_of_folders, "photo, sketch. Read one of them, for example .*photo, or the table index.csv"),
     "no class folders": (
         lambda d: [picture(d / "s" / f"{s}/1.png") for s in ("train", "test")].pop().parents[1],

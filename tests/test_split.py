@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headstart.data.batch import batches
 from headstart.data.dataset import Dataset
-from headstart.data.split import split
+from headstart.data.split import split, split_train_val
 from headstart.errors import DataError, PlanError
 
 NAMES = {"train", "val", "test"}
@@ -181,9 +181,43 @@ def test_train_alone_is_as_if_nothing_were_given():
     assert names(split(make(labels, splits=["train"] * 40), 0)) == names(split(make(labels), 0))
 
 
-def test_torn_groups_are_noted():
-    whole = make(list("abab"), splits=["train", "val", "test", "test"], group=["x", "x", "y", "z"])
-    assert "1 groups stand in more than one of the given splits: x" in split(whole, 0).notes
+@quick
+@given(st.lists(st.sampled_from("abc"), min_size=20, max_size=100), st.integers(0, 3))
+def test_train_and_val_only(labels, seed):
+    whole = make(labels)
+    done = split_train_val(whole, seed)
+    assert done.column("input") == whole.column("input")
+    counts = Counter(zip(labels, names(done), strict=True))
+    n_rare = sum(n < 5 for n in Counter(labels).values())
+    assert abs(names(done).count("val") - len(labels) / 5) <= 1 + n_rare
+    for label, n in Counter(labels).items():
+        assert counts[label, "train"] + counts[label, "val"] == n
+        assert counts[label, "train"] >= 1
+        assert n < 2 or counts[label, "val"] >= 1
+        assert n < 5 or abs(counts[label, "val"] - n / 5) < 1
+
+
+def test_four_examples_are_enough_for_train_and_val():
+    assert Counter(names(split_train_val(make(list("aabb")), 0))) == {"train": 2, "val": 2}
+    assert set(names(split_train_val(make([1.0, 2.0, 3.0, 4.0], task="regression"), 0))) == {"train", "val"}
+    with pytest.raises(DataError, match="2 examples cannot be divided into train, val: val would be empty"):
+        split_train_val(make(list("ab")), 0)
+
+
+def test_train_and_val_by_group_and_by_time():
+    groups = [f"g{i // 4}" for i in range(80)]
+    done = split_train_val(make(list("ab") * 40, group=groups), 0)
+    assert len(set(zip(groups, names(done), strict=True))) == 20
+    assert Counter(names(done)) == {"train": 64, "val": 16}
+    done = split_train_val(make(list("ab") * 5, time=[float(i) for i in range(10)]), 0)
+    assert names(done) == ["train"] * 8 + ["val"] * 2
+    with pytest.raises(PlanError, match="--group and --time"):
+        split_train_val(make(["a"], group=["x"], time=[1.0]), 0)
+
+
+def test_train_and_val_take_the_place_of_given_splits():
+    labels = list("ab") * 10
+    assert names(split_train_val(make(labels, splits=["test"] * 20), 0)) == names(split_train_val(make(labels), 0))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import json
 import pickle
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import torch
 
 import headstart
 from headstart import registry
-from headstart.errors import BackboneError, DataError
+from headstart.engine import freeze
+from headstart.errors import BackboneError, DataError, PlanError
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
 from headstart.transfer import Problem, load_backbone, pose, run_frozen, solve
@@ -163,6 +166,8 @@ def test_a_test_split_of_one_class_falls_back_to_a_metric_that_it_defines() -> N
     evidence = headstart.fit(table).evidence
     assert "roc_auc" not in evidence.metrics
     assert evidence.primary in evidence.metrics
+    with pytest.raises(PlanError, match="not defined"):
+        headstart.fit(table, metric="roc_auc")
 
 
 def test_data_without_labels_say_what_to_do() -> None:
@@ -172,10 +177,71 @@ def test_data_without_labels_say_what_to_do() -> None:
 
 def test_evaluate_on_new_data() -> None:
     model = headstart.fit(split_reviews())
-    scores = model.evaluate(headstart.read(["a charming hotel", "a clumsy game", "superb"], ["good ", "bad", "good"]))
-    assert scores["accuracy"].value == 1.0
-    with pytest.raises(DataError, match="'fair'"):
-        model.evaluate(headstart.read(["so so", "a fair hotel"], ["fair", "good"]))
+    texts, labels = ["a charming hotel", "a clumsy game", "superb", "so so"], ["good ", "bad", "good", "fair"]
+    found = model.evaluate(headstart.read(texts, labels))
+    assert (found.n, found.metrics["accuracy"].value) == (3, 1.0)
+    assert found.notes == ("left out 1 that have a label that the model does not know",)
+
+
+def test_evaluate_leaves_out_what_the_model_was_fitted_on() -> None:
+    table = split_reviews()
+    model = headstart.fit(table)
+    as_fitted = model.evaluate(table)
+    assert as_fitted.metrics == model.evidence.metrics
+    unsplit = model.evaluate(table.drop(columns="split"))
+    assert unsplit.n == (table["split"] == "test").sum()
+    with pytest.raises(DataError, match="96 that were used to fit"):
+        model.evaluate(headstart.read(*(table.loc[table["split"] != "test", c].tolist() for c in ("text", "label"))))
+
+
+def test_val_alone_serves_as_the_test_in_fit_and_in_evaluate() -> None:
+    table = split_reviews()
+    table = table[table["split"] != "test"]
+    model = headstart.fit(table)
+    assert model.evaluate(table).metrics == model.evidence.metrics
+
+
+def test_probabilities_are_the_calibrated_ones(tmp_path: Path) -> None:
+    """The saved predictions, the evidence and the model's own answers are one and the same."""
+    table = split_reviews()
+    model = headstart.fit(table, out=tmp_path / "run")
+    assert model.plan.temperature != 1.0
+    saved = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    tested = table[table["split"] == "test"]
+    assert saved["label"].tolist() == tested["label"].tolist()
+    assert saved["input"].tolist() == tested["text"].tolist()
+    again = model.predict_proba(tested["text"].tolist())
+    assert np.allclose(saved[["p(bad)", "p(good)"]], again, atol=1e-4)
+    true = again[np.arange(len(tested)), (tested["label"] == "good").astype(int)]
+    assert model.evidence.metrics["log_loss"].value == pytest.approx(-np.log(true).mean(), abs=1e-3)
+    logits = np.log(again[:, 1] / again[:, 0]) * model.plan.temperature
+    features = model.head.logits(
+        freeze.embed(model.backbone, model.modality, tested["text"].tolist(), model.plan.cut, Progress())
+    )
+    assert np.allclose(logits, features[:, 1] - features[:, 0], atol=1e-3)
+
+
+def test_the_command_makes_the_run_again(reviews: Path, tmp_path: Path) -> None:
+    from headstart import cli
+
+    headstart.fit(headstart.read(reviews, label="label"), freeze=5, metric="accuracy", seed=3, out=tmp_path / "one")
+    told = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [*shlex.split(told["command"]), "--out", str(tmp_path / "two"), "--quiet"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert not end.value.code
+    again = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    for key in ("metrics", "differences", "verdict", "n", "cut", "command"):
+        assert again[key] == told[key]
+    assert json.loads(headstart.fit(split_reviews()).files["metrics.json"])["command"] == ""
+
+
+def test_a_table_is_not_taken_for_its_column_names() -> None:
+    model = headstart.fit(split_reviews())
+    with pytest.raises(DataError, match="one of them"):
+        model.predict(split_reviews())
+    assert len(model.predict(split_reviews()["text"])) == 120
 
 
 @pytest.mark.parametrize("family", ["distilbert", "vit"])

@@ -102,9 +102,10 @@ def predict(
     if out is not None:
         predictions.check_table_name(out)
     model = load(run, backbone)
-    items = gather(registry.plugin_name(model.modality), inputs, input)
-    with _screen(as_json or quiet or jsonl).step("predict"):
-        table = predictions.predict_all(model, items)
+    items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
+    progress = _screen(as_json or quiet or jsonl)
+    with progress.step("predict"):
+        table = predictions.predict_all(model, items, progress)
     if out is not None:
         predictions.write_table(table, out)
     if as_json:
@@ -124,25 +125,33 @@ def evaluate(
     data: Data,
     input: Input = None,
     label: Label = None,
+    group: Group = None,
     backbone: Moved = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the model of RUN on labelled DATA (on its test split, where it has one)."""
-    from headstart import load, read, registry
+    from headstart import load
+    from headstart.data.read import describe
 
+    progress = _screen(as_json or quiet)
     model = load(run, backbone)
-    dataset = read(data, input=input, label=label, task=registry.plugin_name(model.task))
-    with _screen(as_json or quiet).step("evaluate"):
-        scores = model.evaluate(dataset)
+    with progress.step("read"):
+        dataset = model.read(data, input=input, label=label, group=group)
+    progress.say(describe(dataset))
+    with progress.step("evaluate"):
+        found = model.evaluate(dataset, progress=progress)
+    for note in found.notes:
+        progress.say(f"  {note}")
     if as_json:
-        _print_json({"run": str(run), "data": data, "metrics": {name: vars(score) for name, score in scores.items()}})
+        scores = {name: vars(score) for name, score in found.metrics.items()}
+        _print_json({"run": str(run), "data": data, "n": found.n, "notes": found.notes, "metrics": scores})
     else:
         from headstart.evidence import words
 
         rows = [
             {"metric": model.evidence.titles.get(name, name), "value (95 % interval)": words.score(score)}
-            for name, score in scores.items()
+            for name, score in found.metrics.items()
         ]
         _print_rows(rows)
 
@@ -218,7 +227,8 @@ def demo(
 
     progress = _screen(as_json or quiet)
     path, label = demo_data(kind, progress)
-    dataset = transfer.read(path, label=label)
+    with progress.step("read"):
+        dataset = transfer.read(path, label=label)
     model = transfer.fit(dataset, out=out or _free_name(f"demo-{kind}"), progress=progress)
     _tell(model, as_json, progress.seconds)
 

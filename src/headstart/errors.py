@@ -5,6 +5,7 @@
     ├── BackboneError       the pretrained network is unknown, damaged or not on this disk
     ├── PlanError           a choice that cannot be carried out
     ├── RunError            a run folder is missing, damaged or in the way
+    ├── RegistryError       a plug-in is unknown, or its file breaks the rules
     └── MissingExtraError   an optional library is not installed
 
 A message says what was given, what is allowed, and what to do next.
@@ -34,6 +35,10 @@ class PlanError(HeadstartError):
 
 class RunError(HeadstartError):
     """A run folder is missing, damaged or in the way."""
+
+
+class RegistryError(HeadstartError):
+    """A plug-in is unknown, or its file breaks the rule of one public class a file."""
 
 
 class MissingExtraError(HeadstartError):

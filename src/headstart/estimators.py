@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from headstart import registry
 from headstart.backbones.base import Backbone
-from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
-from headstart.data.split import split
+from headstart.data.split import split_train_val
 from headstart.engine.freeze import features as run_frozen
 from headstart.errors import DataError
 from headstart.progress import Progress
@@ -101,9 +100,3 @@ class TransferRegressor(RegressorMixin, _Transfer):
     def predict(self, X: Any) -> np.ndarray:
         """A number (N,) for each item."""
         return self._scores(X)[:, 0]
-
-
-def split_train_val(dataset: Dataset, seed: int) -> Dataset:
-    """Four fifths train, one fifth val, stratified: the usual split with its test given back to train."""
-    names = split(dataset, seed).column("split")
-    return dataset.with_splits(["val" if name == "val" else "train" for name in names])

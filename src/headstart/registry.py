@@ -19,11 +19,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from headstart.errors import HeadstartError, did_you_mean, listed
-
-
-class RegistryError(HeadstartError):
-    """A plug-in is unknown, or its file breaks the rule of one public class a file."""
+from headstart.errors import RegistryError, did_you_mean, listed
 
 
 @dataclass(frozen=True)

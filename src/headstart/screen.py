@@ -40,16 +40,24 @@ class Screen(Progress):
 
     def __init__(self, quiet: bool = False) -> None:
         super().__init__()
+        self.doing = ""
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time it; a bar inside carries its name."""
+        self.doing = name
+        with super().step(name):
+            yield
 
     @contextmanager
     def bar(self, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """A bar over `total` units; bytes ("B") are shown as megabytes."""
         columns = [DownloadColumn()] if unit == "B" else [MofNCompleteColumn(), TextColumn(unit), _Rate()]
-        columns = [BarColumn(30), *columns, TimeRemainingColumn()]
+        columns = [TextColumn("{task.description}"), BarColumn(30), *columns, TimeRemainingColumn()]
         silent = not self.console.is_terminal  # a bar is no use in a log file
         with RichBar(*columns, console=self.console, transient=True, disable=silent) as bars:
-            task = bars.add_task("", total=total)
+            task = bars.add_task(self.doing, total=total)
             yield lambda n: bars.advance(task, n)
 
     def say(self, text: str) -> None:

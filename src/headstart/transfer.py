@@ -15,6 +15,7 @@ from headstart import registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.data.audit import Finding, audit, class_counts
+from headstart.data.audit_splits import audit_splits
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.read import Reading, describe
 from headstart.data.read import read as read_data
@@ -31,7 +32,7 @@ from headstart.evidence.baselines import Classical, fit_classical
 from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Record, find_mistakes, library_versions
-from headstart.evidence.weigh import primary_first, weigh
+from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 from headstart.report.html import render
@@ -72,6 +73,11 @@ class Problem:
     task: Task
     y: np.ndarray  # (N, …) encoded labels
     rows: dict[str, np.ndarray]  # split -> indices of its examples
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Digests of the examples that taught or chose; the model must not be measured on them."""
+        return frozenset(self.digests[row] for name in ("train", "val") for row in self.rows[name])
 
     def part(self, name: str, features: Callable[[np.ndarray], Any]) -> Part:
         """One split, with `features` of its rows."""
@@ -124,7 +130,8 @@ def fit(
     with progress.step("evaluate"):
         test = test_once(problem, solved, frozen, classical, items)
         groups = problem.dataset.select(problem.rows["test"]).groups
-        evidence = weigh(metrics, test, classical.title, groups, seed)
+        scales = Scales(metrics=metrics, asked_for=metric, groups=groups, seed=seed)
+        evidence = weigh(scales, test, classical.title)
     with progress.step("report"):
         plan = make_plan(network, solved, classical, seed)
         record = tell(problem, network, plan, evidence, test, progress)
@@ -141,7 +148,8 @@ def labelled(data: Any, progress: Progress) -> Dataset:
     if dataset.task is None:
         raise DataError(
             f"{dataset.source} has no labels, and there is nothing to learn without them. "
-            "Name the label column with --label (in Python: headstart.read(data, label=…))."
+            "Name the label column with --label (in Python: headstart.read(data, label=…)). "
+            + " ".join(f"{note[:1].upper()}{note[1:]}." for note in dataset.notes)
         )
     progress.say(describe(dataset))
     return dataset
@@ -151,18 +159,17 @@ def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
     """Audit, split and encode; DataError when there is nothing to learn from."""
     with progress.step("audit"):
         audited = audit(dataset, progress)
-        for finding in audited.findings:
-            progress.say(f"  {finding.severity}: {finding.text}")
     with progress.step("split"):
         dataset = split(audited.dataset, seed)
-        for note in dataset.notes:
-            progress.say(f"  {note}")
+        findings = (*audited.findings, *audit_splits(dataset))
+        for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *dataset.notes):
+            progress.say(f"  {line}")
         labels = dataset.column("label")
         task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
         return Problem(
             dataset=dataset,
             digests=audited.digests,
-            findings=audited.findings,
+            findings=findings,
             modality=registry.modality(dataset.modality),
             task=task,
             y=task.encode(labels),
@@ -242,7 +249,7 @@ def tell(
         test=test,
         mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label")),
         seconds=dict(progress.seconds),
-        command=command(problem.dataset, plan),
+        command=command(problem.dataset, plan, evidence.primary),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
@@ -263,12 +270,20 @@ def summarise(problem: Problem) -> DataSummary:
     )
 
 
-def command(dataset: Dataset, plan: Plan) -> str:
-    """The command line that makes the run again."""
+def command(dataset: Dataset, plan: Plan, metric: str) -> str:
+    """The command line that makes the run again; "" for data in memory."""
+    if dataset.source.endswith(" in memory"):
+        return ""
     words = ["headstart", "fit", dataset.source, "--backbone", plan.backbone, "--freeze", str(plan.cut)]
     for name, value in dataset.overruled.items():
         words += [f"--{name}", value]
-    return shlex.join([*words, "--seed", str(plan.seed)])
+    return shlex.join([*words, "--metric", metric, "--seed", str(plan.seed)])
+
+
+def columns_of(dataset: Dataset) -> dict[str, str]:
+    """Option -> column that the data were read with, so that new data of the same kind are read alike."""
+    named = {"input": dataset.input_name, "label": dataset.label_name, "group": dataset.overruled.get("group")}
+    return {option: column for option, column in named.items() if column}
 
 
 def assemble(problem: Problem, network: Backbone, solved: Solved, record: Record) -> Model:
@@ -282,6 +297,8 @@ def assemble(problem: Problem, network: Backbone, solved: Solved, record: Record
         provenance=network.provenance,
         fingerprint=network.fingerprint,
         evidence=record.evidence,
+        columns=columns_of(problem.dataset),
+        seen=problem.seen,
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
             "predictions.parquet": test_table(problem.task, problem.modality, tested, record.test),

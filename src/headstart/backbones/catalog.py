@@ -125,7 +125,7 @@ def load(reference: str, progress: Progress) -> Backbone:
 def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     """The files of a backbone on this disk; fetched first if need be, unless `fetch` is false.
 
-    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name".
+    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name[@revision]".
     BackboneError when it is none of these, or is not on this disk and may not be fetched.
     """
     if reference in ENTRIES:
@@ -133,8 +133,8 @@ def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     folder = Path(reference).expanduser()
     if folder.is_dir():
         return _located_folder(str(folder.resolve()), folder.resolve(), f"folder:{folder.resolve()}")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", reference):
-        return _located_folder(reference, _hub_snapshot(reference, fetch), f"hub:{reference}")
+    if asked := re.fullmatch(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w.-]+))?", reference):
+        return _located_hub(asked[1], asked[2], fetch)
     raise BackboneError(
         f"There is no backbone {reference!r}. Give one of {listed(ENTRIES)}; a folder that holds a Hugging Face model; "
         f"or a Hugging Face id such as 'google-bert/bert-base-uncased'.{did_you_mean(reference, ENTRIES)}"
@@ -227,7 +227,14 @@ def _licence(readme: Path) -> str:
     return named[1] if named else "unknown"
 
 
-def _hub_snapshot(hub_id: str, may_fetch: bool) -> Path:
+def _located_hub(hub_id: str, revision: str | None, may_fetch: bool) -> Located:
+    """A hub model; its name then holds the commit, so that a run finds the same weights after a push."""
+    folder = _hub_snapshot(hub_id, revision, may_fetch)
+    commit = f"@{folder.name}" if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
+    return _located_folder(f"{hub_id}{commit}", folder, f"hub:{hub_id}")
+
+
+def _hub_snapshot(hub_id: str, revision: str | None, may_fetch: bool) -> Path:
     """The hub's own cache folder of this model, brought up to date when the network may be used."""
     import huggingface_hub
 
@@ -235,7 +242,11 @@ def _hub_snapshot(hub_id: str, may_fetch: bool) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                hub_id, allow_patterns=list(HUB_FILES), local_files_only=local_only, etag_timeout=5
+                hub_id,
+                revision=revision,
+                allow_patterns=list(HUB_FILES),
+                local_files_only=local_only,
+                etag_timeout=5,
             )
         )
     except Exception as error:  # network, HTTP and hub errors share no base class

@@ -17,6 +17,15 @@ from headstart.backbones.pixels import Pixels
 from headstart.errors import BackboneError, MissingExtraError, did_you_mean, listed
 
 MOST_TOKENS = 512  # longer texts are cut here, whatever the network could take
+NOT_SETTINGS = {
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "id2label",
+    "label2id",
+}
 TEXT_BUDGET, IMAGE_BUDGET = 4096, 32  # tokens, pictures a batch
 
 
@@ -81,7 +90,7 @@ class Transformers(Backbone):
     """A Hugging Face encoder; the mean over tokens, or over the picture, is its pooling."""
 
     def __init__(self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, reader: _Reader) -> None:
-        super().__init__(network, stages, provenance, reader.to_json())
+        super().__init__(network, stages, provenance, reader.to_json() | {"config": _config_sha256(network)})
         self.reader = reader
         self.modality = "text" if isinstance(reader, _Texts) else "image"
         if isinstance(reader, Pixels):
@@ -253,6 +262,12 @@ def _stages(family: Family, network: nn.Module, located: Located) -> list[Stage]
             f"missing: {listed(unknown) or 'none'}. Update with: pip install --upgrade transformers headstart"
         )
     return stages
+
+
+def _config_sha256(network: Any) -> str:
+    """sha256 of the settings that, with the same weights, give other features: activation, heads, epsilon …"""
+    settings = {k: v for k, v in network.config.to_dict().items() if k not in NOT_SETTINGS}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @contextmanager

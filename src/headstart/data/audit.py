@@ -1,7 +1,9 @@
 """Look before anything is trained: what is broken, doubled, contradictory or too little.
 
 A check is a function from one `_State` to the next: it may leave rows out, mend labels and add findings. To add one,
-write it and name it in `_checks`. What stands in a given test split is never changed for the sake of train.
+write it and name it in `_checks`. A given test split is never changed for the sake of train: its copies, conflicts and
+classes that train lacks stay. Only what cannot be scored leaves it, an item that cannot be read or has no label, and
+spaces around its labels are taken off. How the splits fit one another, audit_splits.py looks at.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 LEAST_EXAMPLES = 20  # fewer cannot be split and measured
 LEAST_IN_CLASS = 3  # one each for train, val and test
 FEW_IN_CLASS, FEW_IN_TRAIN = 15, 10  # where a class becomes unsure: without given splits, and in a given train split
-FEW_IN_TEST = 50  # below it an interval at 90 % accuracy is wider than ± 8 points
 IMBALANCE = 5  # largest class over smallest
 N_EXAMPLES = 5  # names that a finding carries
 CHUNK = 64  # items that a thread takes at once
@@ -77,6 +78,11 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return _class_counts(dataset.column("label"), dataset.column("split"))
 
 
+def names_in(label: str | Sequence[str]) -> Sequence[str]:
+    """The class names in a label: the one, or all of several."""
+    return (label,) if isinstance(label, str) else label
+
+
 def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None]]:
     """(digest, problem) of every item, in order."""
     modality = registry.modality(dataset.modality)
@@ -99,7 +105,7 @@ def _class_counts(labels: Iterable[Any], splits: Sequence[str]) -> dict[str, dic
     present = [split for split in (*SPLITS, "") if split in set(splits)]
     counts: dict[str, dict[str, int]] = {}
     for label, split in zip(labels, splits, strict=True):
-        for name in [label] if isinstance(label, str) else label:
+        for name in names_in(label):
             counts.setdefault(name, dict.fromkeys(present, 0))[split] += 1
     return dict(sorted(counts.items()))
 
@@ -115,8 +121,8 @@ class _State:
 
     @cached_property
     def given(self) -> bool:
-        """Whether the data came with splits."""
-        return bool((self.rows["split"] != "").any())
+        """Whether the data came with splits; train alone is divided as if it had none."""
+        return bool(self.rows["split"].isin(("val", "test")).any())
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:
@@ -159,11 +165,11 @@ class _State:
 def _checks(task: str | None) -> list[Callable[[_State], _State]]:
     """The checks that apply, in order: items, labels, copies, classes, numbers."""
     if task is None:
-        return [_unreadable, _duplicates, _leaks]
+        return [_unreadable, _test_split, _duplicates, _leaks]
     if task == "regression":
-        return [_unreadable, _missing_labels, _conflicts, _duplicates, _leaks, _one_label, _few_examples]
-    labels = [_unreadable, _missing_labels, _spaced_labels, _conflicts, _duplicates, _leaks]
-    return [*labels, _unseen_classes, _tiny_classes, _one_label, _small_classes, _imbalance, _few_examples]
+        return [_unreadable, _missing_labels, _test_split, _conflicts, _duplicates, _leaks, _one_label, _too_few]
+    labels = [_unreadable, _missing_labels, _spaced_labels, _test_split, _conflicts, _duplicates, _leaks]
+    return [*labels, _tiny_classes, _one_label, _small_classes, _imbalance, _too_few]
 
 
 def _unreadable(state: _State) -> _State:
@@ -208,10 +214,18 @@ def _spaced_labels(state: _State) -> _State:
     spaced = labels.map(lambda label: strip(label) != label).astype(bool)
     if not spaced.any():
         return state
-    forms = {name for label in labels[spaced] for name in _names(label) if name != name.strip()}
+    forms = {name for label in labels[spaced] for name in names_in(label) if name != name.strip()}
     shown = listed((f"{form!r} became {form.strip()!r}" for form in sorted(forms)), most=3)
     text = f"Took spaces off the labels of {state.count(spaced.sum())}: {shown}."
     return state.found("label spaces", "info", text, spaced).with_labels(labels.map(strip))
+
+
+def _test_split(state: _State) -> _State:
+    """Where test is not given, val will serve as it (see split.py), so that it is looked at as the test split."""
+    split = state.rows["split"]
+    if (split == "test").any():
+        return state
+    return replace(state, rows=state.rows.assign(split=split.replace("val", "test")))
 
 
 def _conflicts(state: _State) -> _State:
@@ -255,50 +269,41 @@ def _leaks(state: _State) -> _State:
     return state.found("leak", "warning", text, leaving).without(leaving)
 
 
-def _unseen_classes(state: _State) -> _State:
-    """Classes that the given train split does not hold cannot be learnt."""
-    learnt_from = set(state.rows["split"]) - {"val", "test"}
-    if not state.given or not learnt_from:
-        return state
-    unseen = [name for name, n in state.classes.items() if not any(n[split] for split in learnt_from)]
-    why = "standing in val or test but not in train (the score does not cover this)"
-    return _without_classes(state, unseen, "unseen class", why)
-
-
 def _tiny_classes(state: _State) -> _State:
-    """Without given splits, a class of one or two cannot be in train, val and test."""
+    """Without given splits, a class of one or two cannot be in train, val and test: its rows leave.
+
+    With several labels a row stays and loses the label.
+    """
     tiny = [] if state.given else [name for name, n in state.classes.items() if sum(n.values()) < LEAST_IN_CLASS]
-    why = f"having fewer than {LEAST_IN_CLASS} examples, too few for train, val and test"
-    return _without_classes(state, tiny, "rare class", why)
-
-
-def _without_classes(state: _State, classes: Sequence[str], kind: str, why: str) -> _State:
-    """Rows of these classes leave; with several labels a row stays and loses the label."""
-    if not classes:
+    if not tiny:
         return state
-    labels, gone = state.rows["label"], frozenset(classes)
-    hit = labels.map(lambda label: not gone.isdisjoint(_names(label))).astype(bool)
+    labels, gone = state.rows["label"], frozenset(tiny)
+    hit = labels.map(lambda label: not gone.isdisjoint(names_in(label))).astype(bool)
     several = state.dataset.task == "multilabel"
+    why = f"having fewer than {LEAST_IN_CLASS} examples, too few for train, val and test"
     done = "Took that label off" if several else "Left out"
-    text = f"Not learnt, for {why}: {listed(classes)}. {done} {state.count(hit.sum())}."
-    state = state.found(kind, "warning", text, hit)
+    text = f"Not learnt, for {why}: {listed(tiny)}. {done} {state.count(hit.sum())}."
+    state = state.found("rare class", "warning", text, hit)
     if several:
         return state.with_labels(labels.map(lambda label: tuple(name for name in label if name not in gone)))
     return state.without(hit)
 
 
 def _one_label(state: _State) -> _State:
-    """There must be something to tell apart."""
-    labels = state.rows["label"]
+    """There must be something to tell apart in what is learnt from."""
+    learnt = ~state.rows["split"].isin(("val", "test"))
+    labels = state.rows["label"][learnt] if learnt.any() else state.rows["label"]  # without train, splitting says so
+    where = " in train" if state.given else ""
     if len(labels.drop_duplicates()) > 1:
         return state
     before = " ".join(finding.text for finding in state.findings if finding.severity == "warning")
     if labels.empty:
         left = "No example is left to learn from."
     elif state.dataset.task == "regression":
-        left = f"All {len(labels):,} numbers are {labels.iloc[0]:g}."
+        left = f"All {len(labels):,} numbers{where} are {labels.iloc[0]:g}."
     else:
-        left = f"Only one class is left: {listed(_names(labels.iloc[0])) or 'no label'} ({len(labels):,} examples)."
+        name = listed(names_in(labels.iloc[0])) or "no label"
+        left = f"Only one class is left{where}: {name} ({len(labels):,} examples)."
     raise DataError(
         f"{left} At least two different values of {state.dataset.label_name!r} are needed, with {LEAST_IN_CLASS} "
         f"examples each: add examples, or name another label column. {before}".strip()
@@ -308,7 +313,8 @@ def _one_label(state: _State) -> _State:
 def _small_classes(state: _State) -> _State:
     """Classes that stay, but cannot be learnt or measured well."""
     least, where = (FEW_IN_TRAIN, " in train") if state.given else (FEW_IN_CLASS, "")
-    small = [name for name, n in state.classes.items() if sum(n.values()) - n.get("val", 0) - n.get("test", 0) < least]
+    learnt = {name: sum(n.values()) - n.get("val", 0) - n.get("test", 0) for name, n in state.classes.items()}
+    small = [name for name, n in learnt.items() if 0 < n < least]
     if not small:
         return state
     text = f"Fewer than {least} examples{where}, so that their predictions are unsure: {listed(small)}."
@@ -328,23 +334,12 @@ def _imbalance(state: _State) -> _State:
     return state.found("imbalance", "info", text)
 
 
-def _few_examples(state: _State) -> _State:
-    """Too few to measure: an error below 20 without given splits, else a warning about the interval."""
+def _too_few(state: _State) -> _State:
+    """Fewer than 20 cannot be split and measured; how small a given test split may be is its owner's choice."""
     n = len(state.rows)
     if n < LEAST_EXAMPLES and not state.given:
         raise DataError(
             f"{state.count(n)} can be used, but at least {LEAST_EXAMPLES} are needed to split and to measure. "
             "Add examples, or give train and test yourself."
         )
-    n_test = int((state.rows["split"] == "test").sum()) or round(0.2 * n)  # what splitting will give
-    if n_test >= FEW_IN_TEST:
-        return state
-    half = 196 * math.sqrt(0.9 * 0.1 / max(n_test, 1))
-    wide = "" if state.dataset.task == "regression" else f", about ± {half:.0f} points at 90 % accuracy"
-    text = f"Only {n_test} examples to test on: the intervals will be wide{wide}."
-    return state.found("few examples", "warning", text)
-
-
-def _names(label: Any) -> Sequence[str]:
-    """The class names in a label."""
-    return (label,) if isinstance(label, str) else label
+    return state

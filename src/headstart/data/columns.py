@@ -31,21 +31,28 @@ class Roles:
     notes: tuple[str, ...] = ()
 
 
-def choose(raw: Raw, *, input: str | None, label: str | None, taken: Sequence[str | None] = ()) -> Roles:
-    """Find the roles; `input` and `label` overrule ("" as label: there is none), `taken` columns are left alone.
+def choose(
+    raw: Raw, *, input: str | None, label: str | None, group: str | None = None, time: str | None = None
+) -> Roles:
+    """Find the roles; `input` and `label` overrule ("" as label: there is none), `group` and `time` are left alone.
 
-    DataError when a named column is not there, and when no column can be the input.
+    DataError when a named column is not there or is named for two things, and when no column can be the input.
     """
-    for option, name in (("input", input), ("label", label)):
+    for option, name in (("input", input), ("label", label), ("group", group), ("time", time)):
         if name:
             check_column(raw, name, option)
     notes: list[str] = []
     split = _split_column(raw, notes) if raw.splits is None else None
-    others = {name for name in (*taken, split) if name}
+    others = {name for name in (group, time, split) if name}
     label = raw.label if label is None else label
+    _check_apart({"input": input or raw.input, "label": label, "group": group})
     chosen, modality = _input(raw, input or raw.input, [c for c in raw.columns if c not in others | {label}], notes)
     if label is None:
-        label = _label(raw, [name for name in raw.columns if name not in others | {chosen}], notes)
+        label = _label(raw, [name for name in raw.columns if name not in others | {chosen}])
+        if label is None and group and group.lower() in LABEL_NAMES:
+            _check_apart({"label": group, "group": group})
+        if label is None and not raw.input:
+            notes.append(f"no column looks like a label; columns are {listed(raw.columns, 20)}: pass --label COL")
     return Roles(input=chosen, modality=modality, label=label or None, split=split, notes=tuple(notes))
 
 
@@ -56,6 +63,19 @@ def check_column(raw: Raw, name: str, option: str) -> None:
             f"There is no column {name!r} in {raw.source or 'the data'}; its columns are {listed(raw.columns, 20)}."
             f"{did_you_mean(name, raw.columns)} Pass --{option} COL."
         )
+
+
+def _check_apart(named: dict[str, str | None]) -> None:
+    """DataError when one column is named for two things."""
+    options: dict[str, str] = {}
+    for option, name in named.items():
+        if name and name in options:
+            raise DataError(
+                f"Column {name!r} cannot be both the {options[name]} and the {option}. "
+                f"Name another column with --{option} COL or --{options[name]} COL."
+            )
+        if name:
+            options[name] = option
 
 
 def _split_column(raw: Raw, notes: list[str]) -> str | None:
@@ -137,7 +157,7 @@ def _are_words(values: list[Any]) -> bool:
     return sum(isinstance(v, str) and any(c.isalpha() for c in v) for v in values) >= max(1.0, 0.9 * len(values))
 
 
-def _label(raw: Raw, candidates: Iterable[str], notes: list[str]) -> str | None:
+def _label(raw: Raw, candidates: Iterable[str]) -> str | None:
     """The column with the best usual name, else the only one left that is neither an index nor an input."""
     by_name = {name.lower(): name for name in candidates}
     usual = next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
@@ -146,8 +166,6 @@ def _label(raw: Raw, candidates: Iterable[str], notes: list[str]) -> str | None:
     left = [name for name in by_name.values() if name.lower() not in _ID_NAMES]
     if len(left) == 1 and not _recognised(_sample(raw.columns[left[0]]), raw.folder):
         return left[0]
-    if left:
-        notes.append(f"no column is taken as the label; it could be {listed(map(repr, left))}: pass --label COL")
     return None
 
 

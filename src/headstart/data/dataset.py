@@ -1,4 +1,4 @@
-"""A data set: examples, labels if any, and what they are; a thin layer over a memory-mapped Arrow table."""
+"""A data set: examples, labels if any, and what they are; a thin layer over a Hugging Face `datasets` table."""
 
 from __future__ import annotations
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from headstart import registry
-from headstart.data.read import Reading, read
+from headstart.data.dataset import Dataset
+from headstart.data.tables import TABLE_SUFFIXES
 from headstart.errors import DataError, did_you_mean, listed
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".npz", ".gz")
 
-
-def gather(modality_name: str, given: Sequence[str], input_column: str | None) -> list[Any]:
+def gather(modality_name: str, given: Sequence[str], read: Callable[[str], Dataset]) -> list[Any]:
     """The items, as the modality stores them, of everything that was given, in order.
 
-    "-" is standard input: a text a line, or a file name a line. DataError for what is not there.
+    "-" is standard input: a text a line, or a file name a line. `read` reads a table. DataError for what is not there.
     """
-    return [item for one in given for item in _items(modality_name, one, input_column)]
+    return [item for one in given for item in _items(modality_name, one, read)]
 
 
-def _items(name: str, given: str, input_column: str | None) -> Iterator[Any]:
+def _items(name: str, given: str, read: Callable[[str], Dataset]) -> Iterator[Any]:
     modality = registry.modality(name)
     path = Path(given)
     if given == "-":
@@ -33,23 +32,23 @@ def _items(name: str, given: str, input_column: str | None) -> Iterator[Any]:
     elif _exists(path) and path.suffix.lower() in modality.suffixes:
         yield modality.store(path, None)
     elif _exists(path):
-        yield from _of_table(name, given, input_column)
-    elif name == "text" and any(character.isspace() for character in given):
+        yield from _of_table(name, given, read)
+    elif name == "text" and not path.suffix and "/" not in given:
         yield given
     else:
         raise DataError(
             f"There is no file or folder {given!r}.{did_you_mean(path.name, _beside(path))} Give files, folders, "
-            f"a table ({listed(TABLES)}), '-' for standard input"
+            f"a table ({listed(TABLE_SUFFIXES)}), '-' for standard input"
             + (", or a text in quotes." if name == "text" else ".")
         )
 
 
-def _of_table(name: str, given: str, input_column: str | None) -> list[Any]:
-    dataset = read(given, reading=Reading(input=input_column, label=""))
+def _of_table(name: str, given: str, read: Callable[[str], Dataset]) -> list[Any]:
+    dataset = read(given)
     if dataset.modality != name:
         raise DataError(
             f"{given} holds {registry.modality(dataset.modality).noun[1]}, but this model takes "
-            f"{registry.modality(name).noun[1]}. Name the right column with --input."
+            f"{registry.modality(name).noun[1]}."
         )
     return dataset.inputs
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from headstart.data.raw import is_missing
+from headstart.data.raw import NUMBER, is_missing, with_thousands
 from headstart.errors import DataError, did_you_mean, listed
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_DATE = re.compile(r"\s*(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2}))([T\s].*)?", re.ASCII)
+_MANY_DATES = 10  # more different dates than this are no classes
 _POINT_ZERO = re.compile(r"\.0+(?=\s*$)")
 _MANY_INTEGERS = 20  # more different whole numbers than this are a quantity …
 _MANY_INTEGERS_SHARE = 0.05  # … if they are also more than this share of the examples
@@ -64,8 +65,10 @@ class _Seen:
         self.number = {value: _number(value) for value in self.counts}
         self.numbers = [value for value, number in self.number.items() if number is not None]
         self.words = [value for value, number in self.number.items() if number is None]
+        self.with_commas = [value for value in self.words if with_thousands(str(value))]
         self.n_numbers = sum(self.counts[value] for value in self.numbers)
         self.n_words = sum(self.counts[value] for value in self.words)
+        self.n_with_commas = sum(self.counts[value] for value in self.with_commas)
 
 
 def _plain(value: Any) -> Any:
@@ -81,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 def _number(value: Any) -> float | None:
     """The finite number that a value is or spells, else None ("nan" and "inf" are words)."""
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+    if isinstance(value, str) and not NUMBER.fullmatch(value):
         return None
     number = float(value)
     return number if math.isfinite(number) else None
@@ -90,6 +93,8 @@ def _number(value: Any) -> float | None:
 def _inferred(seen: _Seen, notes: list[str]) -> str:
     if seen.has_lists:
         return "multilabel"
+    if seen.n_numbers + 2 * seen.n_with_commas > seen.n_words:  # if they are numbers, most values are
+        _check_no_commas(seen)
     if min(seen.n_numbers, seen.n_words) >= 2:
         raise DataError(
             f"Column {seen.column!r} mixes {seen.n_numbers:,} numbers ({listed(seen.numbers, 3)}) with "
@@ -98,6 +103,7 @@ def _inferred(seen: _Seen, notes: list[str]) -> str:
         )
     if seen.n_numbers > seen.n_words:
         return _of_numbers(seen, notes)
+    _check_no_dates(seen)
     if separator := _separator(seen):
         notes.append(
             f"values of {seen.column!r} are split at {separator!r} into several labels; "
@@ -112,6 +118,26 @@ def _inferred(seen: _Seen, notes: list[str]) -> str:
             "--task classification to take every value as a class name."
         )
     return "classification"
+
+
+def _check_no_commas(seen: _Seen) -> None:
+    """DataError for 12,000, which is 1,000 times as much in one country as in another."""
+    if seen.with_commas:
+        raise DataError(
+            f"Column {seen.column!r} holds {listed(map(repr, seen.with_commas), 3)}: it is ambiguous whether the comma "
+            "sets off thousands or is the decimal point. Write 12,000 as 12000 or as 12.0, or pass "
+            "--task classification to take every value as a class name."
+        )
+
+
+def _check_no_dates(seen: _Seen) -> None:
+    dates = [value for value in seen.words if _DATE.fullmatch(str(value))]
+    if len(dates) > _MANY_DATES and 2 * sum(seen.counts[value] for value in dates) > len(seen.known):
+        raise DataError(
+            f"Column {seen.column!r} looks like dates ({listed(dates, 3)}), not like labels. Name the column that "
+            f"holds the labels with --label COL; --time {seen.column} splits by these dates. "
+            "Pass --task classification to take every date as a class name."
+        )
 
 
 def _of_numbers(seen: _Seen, notes: list[str]) -> str:
@@ -130,8 +156,7 @@ def _of_numbers(seen: _Seen, notes: list[str]) -> str:
 def _separator(seen: _Seen) -> str | None:
     """ "|" or ";" when many values hold it and the parts between recur."""
     for separator in "|;":
-        held = {value: n for value, n in seen.counts.items() if separator in str(value)}
-        if sum(held.values()) < max(2, _SEPARATED_SHARE * len(seen.known)):
+        if not _is_held(seen, separator):
             continue
         parts = Counter(
             part.strip() for value, n in seen.counts.items() for part in str(value).split(separator) for _ in range(n)
@@ -141,7 +166,13 @@ def _separator(seen: _Seen) -> str | None:
     return None
 
 
-def _shortened(text: str) -> str:
+def _is_held(seen: _Seen, mark: str) -> bool:
+    n_held = sum(n for value, n in seen.counts.items() if mark in str(value))
+    return n_held >= max(2, _SEPARATED_SHARE * len(seen.known))
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)  # an infinite number is a word too
     return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -160,6 +191,7 @@ def _as_classes(seen: _Seen, notes: list[str]) -> list[str | None]:
         )
     whole = all(number is None or number.is_integer() for number in seen.number.values())
     names = {value: _class_name(value, whole) for value in seen.counts}
+    _note_spellings(names.values(), notes)
     return [
         None if value is None else names[value] if not isinstance(value, list) else _class_name(value[0], False)
         for value in seen.values
@@ -167,17 +199,31 @@ def _as_classes(seen: _Seen, notes: list[str]) -> list[str | None]:
 
 
 def _as_label_lists(seen: _Seen, notes: list[str]) -> list[list[str] | None]:
-    separator = max("|;,", key=lambda mark: sum(n for value, n in seen.counts.items() if mark in str(value)))
+    separator = _separator(seen) or next((mark for mark in "|;" if _is_held(seen, mark)), ",")
 
     def parts(value: Any) -> list[str]:
         if isinstance(value, list):
             return list(dict.fromkeys(_class_name(part, False) for part in value))
         return [p for part in _class_name(value, True).split(separator) if (p := part.strip())]
 
-    return [None if value is None else list(dict.fromkeys(parts(value))) for value in seen.values]
+    found = [None if value is None else list(dict.fromkeys(parts(value))) for value in seen.values]
+    _note_spellings((name for names in found for name in names or ()), notes)
+    return found
+
+
+def _note_spellings(names: Iterable[str], notes: list[str]) -> None:
+    """Say which classes are equal but for case and spaces; "good" may be "Good", but "us" need not be "US"."""
+    spellings: dict[str, dict[str, None]] = {}
+    for name in names:
+        spellings.setdefault(name.strip().casefold(), {})[name] = None
+    alike = [listed(map(repr, group), 4) for group in spellings.values() if len(group) > 1]
+    if alike:
+        more = f" (and {len(alike) - 1:,} more like that)" if len(alike) > 1 else ""
+        notes.append(f"classes {alike[0]} differ only in spelling; they are kept apart{more}")
 
 
 def _as_numbers(seen: _Seen, notes: list[str]) -> list[float | None]:
+    _check_no_commas(seen)
     if seen.has_lists or not seen.n_numbers:
         raise DataError(
             f"Column {seen.column!r} holds no numbers but {'lists' if seen.has_lists else listed(seen.words, 3)}, and "

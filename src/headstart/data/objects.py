@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ def from_object(data: Any) -> Raw:
     if _is_pair(data):
         return _items(data[0]).with_labels(data[1])
     if hasattr(data, "columns") and hasattr(data, "iloc"):  # pandas
-        return _columns({str(name): data[name].tolist() for name in data.columns})
+        return _columns(_of_frame(data))
     if isinstance(data, Mapping):
         return _columns({str(name): plain_list(values) for name, values in data.items()})
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "tolist"):
@@ -37,6 +38,16 @@ def from_object(data: Any) -> Raw:
         "a NumPy array of pictures (N, H, W[, C]), a pandas DataFrame, a dict of columns, a list of dicts or a "
         "datasets.Dataset."
     )
+
+
+def _of_frame(frame: Any) -> dict[str, list[Any]]:
+    names = [str(name) for name in frame.columns]
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise DataError(
+            f"The data frame has more than one column called {listed(map(repr, twice))}. "
+            "Rename them, so that each column has a name of its own."
+        )
+    return {name: frame[column].tolist() for name, column in zip(names, frame.columns, strict=True)}
 
 
 def _is_pair(data: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,9 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
 }
+
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,11 @@ class Raw:
         return replace(self, columns={**self.columns, "label": values}, label="label")
 
 
+def printable(name: str) -> str:
+    """A text without halves of UTF-16 pairs, which stand for bad bytes in file names and which UTF-8 cannot hold."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
+
+
 def split_name(name: str) -> str | None:
     """ "train", "val" or "test" for any usual name of it, in any case; else None."""
     return SPLIT_NAMES.get(name.strip().lower())
@@ -54,6 +63,11 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, (float, np.floating)):
         return math.isnan(value)
     return type(value).__name__ in {"NAType", "NaTType"}
+
+
+def with_thousands(text: str) -> bool:
+    """Whether it is a number with commas that may set off thousands: "1,200", "1,234,567.5"; not "0,123"."""
+    return bool(_THOUSANDS.fullmatch(text))
 
 
 def plain_list(values: Any) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from headstart import registry
-from headstart.data.columns import Roles, check_column, choose
+from headstart.data.columns import Roles, choose
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.folders import item_suffixes, read_folder
 from headstart.data.labels import infer_task
 from headstart.data.objects import from_hub, from_object, is_hub_id
-from headstart.data.raw import Raw, is_missing, split_name
+from headstart.data.raw import Raw, is_missing, printable, split_name
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.errors import DataError, listed
 
@@ -45,10 +44,7 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
-    for option in ("group", "time"):
-        if name := getattr(reading, option):
-            check_column(raw, name, option)
-    roles = choose(raw, input=reading.input, label=reading.label, taken=(reading.group, reading.time))
+    roles = choose(raw, input=reading.input, label=reading.label, group=reading.group, time=reading.time)
     return _dataset(raw, roles, reading)
 
 
@@ -86,6 +82,7 @@ def _labels_line(dataset: Dataset) -> str:
 def _from_path(data: str | os.PathLike[str]) -> Raw:
     text = os.fspath(data)
     path = Path(text).expanduser()
+    _check_names([text])
     if path.is_dir():
         return read_folder(path)
     if path.is_file():
@@ -100,7 +97,9 @@ def _from_file(path: Path) -> Raw:
     if table_suffix(path):
         return read_table(path)
     if path.suffix.lower() in item_suffixes():
-        return Raw(columns={"file": [path]}, name=path.stem, source=str(path), input="file")
+        is_txt = path.suffix.lower() == ".txt"
+        notes = ("a .txt file is one text; if it is a table, rename it to .tsv or .csv",) if is_txt else ()
+        return Raw(columns={"file": [path]}, name=path.stem, source=str(path), input="file", notes=notes)
     raise DataError(
         f"{path} is of a type that is not known ({path.suffix or 'no suffix'}). Give a table "
         f"({', '.join(TABLE_SUFFIXES)}; text formats may be .gz) or a folder of class folders."
@@ -159,10 +158,20 @@ def _table(columns: dict[str, list[Any]], features: Any) -> Any:
 
     try:
         table = pa.Table.from_pydict(columns, schema=features.arrow_schema)
-    except UnicodeEncodeError:  # half of a UTF-16 pair, as JSON files of tweets have it
-        columns["input"] = [re.sub("[\ud800-\udfff]", "\ufffd", text) for text in columns["input"]]
+    except UnicodeEncodeError:  # half of a UTF-16 pair, as JSON files of tweets have it, or a file name in Latin-1
+        columns["input"] = [printable(item) if isinstance(item, str) else item for item in columns["input"]]
+        for values in columns.values():
+            _check_names(values)
         table = pa.Table.from_pydict(columns, schema=features.arrow_schema)
     return datasets.Dataset(table)
+
+
+def _check_names(values: Sequence[Any]) -> None:
+    """DataError for a name of a file, class or group that UTF-8 cannot hold."""
+    for value in values:
+        for name in value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]:
+            if isinstance(name, str) and printable(name) != name:
+                raise DataError(f"The name {name!r} holds bytes that are not UTF-8. Rename the file or class.")
 
 
 def _label_feature(task: str) -> Any:
@@ -184,7 +193,7 @@ def _groups(values: Sequence[Any], column: str) -> list[str]:
             f"{n_missing:,} of {len(values):,} values in the group column {column!r} are missing. "
             "Fill them in, or give each such example a group of its own."
         )
-    return [str(value) for value in values]
+    return [str(value).strip() for value in values]
 
 
 def _times(values: Sequence[Any], column: str) -> list[float]:

@@ -28,25 +28,37 @@ def split(dataset: Dataset, seed: int) -> Dataset:
     What is given stays: only what is missing is made. DataError when train is missing, when only some examples have
     a split, and when there is too little to divide; PlanError when both groups and times are to rule.
     """
-    if dataset.has("group") and dataset.has("time"):
-        raise PlanError("Splitting by group and by time at once is not possible. Pass one of --group and --time.")
+    _check_one_rule(dataset)
     given = np.asarray(dataset.column("split"), dtype=object)
     counts = Counter(given)
     _check_given(counts)
     if set(counts) <= {"", "train"}:
         splits = _divided(dataset, np.arange(len(dataset)), _ALL, seed)
         return _noted(dataset, splits, _how(dataset, seed))
-    notes = _torn_groups(dataset, given)
     if counts["val"] and counts["test"]:
-        return _noted(dataset, given, "train, val and test as given", *notes)
+        return _noted(dataset, given, "train, val and test as given")
     if counts["val"]:
         given[given == "val"] = "test"
-        notes.append("'val' serves as the test set; validation is taken from train")
+        note = "'val' serves as the test set; validation is taken from train"
     else:
-        notes.append("train and test as given; validation is 20 % of train")
+        note = "train and test as given; validation is 20 % of train"
     train = np.flatnonzero(given == "train")
     given[train] = _divided(dataset, train, _TRAIN_VAL, seed)
-    return _noted(dataset, given, *notes)
+    return _noted(dataset, given, note)
+
+
+def split_train_val(dataset: Dataset, seed: int) -> Dataset:
+    """The same examples, four fifths in "train" and one fifth in "val", whatever splits were given.
+
+    For callers that test elsewhere. DataError and PlanError as for `split`.
+    """
+    _check_one_rule(dataset)
+    return dataset.with_splits(_divided(dataset, np.arange(len(dataset)), _TRAIN_VAL, seed).tolist())
+
+
+def _check_one_rule(dataset: Dataset) -> None:
+    if dataset.has("group") and dataset.has("time"):
+        raise PlanError("Splitting by group and by time at once is not possible. Pass one of --group and --time.")
 
 
 def _check_given(counts: Counter[str]) -> None:
@@ -61,8 +73,8 @@ def _check_given(counts: Counter[str]) -> None:
         raise DataError(f"The data give no train split, only {shown}. Add one, or leave the splits out.")
 
 
-def _noted(dataset: Dataset, splits: Sequence[str] | np.ndarray, *notes: str) -> Dataset:
-    return replace(dataset.with_splits([str(name) for name in splits]), notes=(*dataset.notes, *notes))
+def _noted(dataset: Dataset, splits: np.ndarray, note: str) -> Dataset:
+    return replace(dataset.with_splits(splits.tolist()), notes=(*dataset.notes, note))
 
 
 def _how(dataset: Dataset, seed: int) -> str:
@@ -71,15 +83,6 @@ def _how(dataset: Dataset, seed: int) -> str:
     stratified = f", stratified by {dataset.label_name!r}" if dataset.task else ""
     groups = f", {len(set(dataset.column('group'))):,} groups kept whole" if dataset.has("group") else ""
     return f"split 60/20/20 into train, val and test{stratified}{groups} (seed {seed})"
-
-
-def _torn_groups(dataset: Dataset, given: np.ndarray) -> list[str]:
-    """A note on groups that the given splits have torn apart."""
-    if not dataset.has("group"):
-        return []
-    sides = Counter(group for group, _ in set(zip(dataset.column("group"), given, strict=True)))
-    torn = [group for group in sides if sides[group] > 1]
-    return [f"{len(torn):,} groups stand in more than one of the given splits: {listed(torn, 3)}"] if torn else []
 
 
 def _divided(dataset: Dataset, rows: np.ndarray, pattern: Sequence[str], seed: int) -> np.ndarray:

@@ -10,19 +10,23 @@ import json
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart.data.objects import hf_columns
-from headstart.data.raw import Raw, plain_list, split_name, together
+from headstart.data.raw import NUMBER, Raw, is_missing, plain_list, split_name, together, with_thousands
 from headstart.errors import DataError, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".npz")
 
+_DIRECTIVE = re.compile(r'"?sep=(.)"?[ \t]*(?:\r?\n|\Z)', re.IGNORECASE)  # Excel's first line
+_LONG_NAME = 60  # characters; what is longer is hardly a column name
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?\s*")
 _ARRAY_NAMES = {
     **dict.fromkeys(("images", "image", "x", "data"), "images"),
@@ -94,7 +98,7 @@ def _text(path: Path, notes: list[str]) -> str:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot read {path}: {error}. Check the file and its rights.") from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
@@ -110,22 +114,40 @@ def _text(path: Path, notes: list[str]) -> str:
 
 def _read_csv(path: Path, text: str, notes: list[str]) -> dict[str, list[str]]:
     """Columns of strings exactly as they stand; "NA" and "null" are words like any other."""
+    delimiter = "\t" if table_suffix(path) == ".tsv" else None
+    if directive := _DIRECTIVE.match(text):
+        delimiter, text = directive[1], "\n" + text[directive.end() :]  # the empty line keeps the line numbers right
     if not text.strip():
         raise DataError(f"{path} is empty. Give a table with a header and at least one row.")
-    delimiter = "\t" if table_suffix(path) == ".tsv" else _delimiter(text)
+    delimiter = delimiter or _delimiter(text)
     rows = _rows(path, text, delimiter, notes)
     _, header = rows.pop(0)
     _check_widths(path, header, rows)
-    names: list[str] = []
-    for i, name in enumerate(header, 1):
-        name = name.strip() or f"unnamed {i}"
-        names.append(f"{name} ({i})" if name in names else name)
+    names = _names(path, header, notes)
     width = len(names)
     values = zip(*(row[:width] for _, row in rows), strict=True) if rows else ([] for _ in names)
     columns = {name: list(column) for name, column in zip(names, values, strict=True)}
-    return (
-        {name: _with_points(name, column, notes) for name, column in columns.items()} if delimiter == ";" else columns
-    )
+    without_commas = _OF_DELIMITER.get(delimiter)
+    return {n: without_commas(n, column, notes) for n, column in columns.items()} if without_commas else columns
+
+
+def _names(path: Path, header: list[str], notes: list[str]) -> list[str]:
+    """The column names, each another; notes where they had to be changed or look like data."""
+    names: list[str] = []
+    for i, cell in enumerate(header, 1):
+        name = cell.strip() or f"unnamed {i}"
+        if name in names:
+            new = next(new for j in count(i) if (new := f"{name} ({j})") not in names)
+            notes.append(f"{path.name} has two columns called {name!r}: the later one is read as {new!r}")
+            name = new
+        names.append(name)
+    if odd := next((name for name in names if len(name) > _LONG_NAME or NUMBER.fullmatch(name)), None):
+        shown = odd if len(odd) <= _LONG_NAME else odd[: _LONG_NAME - 1] + "…"
+        notes.append(
+            f"the first line of {path.name} is taken as the header, though {shown!r} looks like data; "
+            'if it is an example, put a line of column names above it, such as "text,label"'
+        )
+    return names
 
 
 def _delimiter(text: str) -> str:
@@ -177,12 +199,30 @@ def _check_widths(path: Path, header: list[str], rows: list[tuple[int, list[str]
         )
 
 
-def _with_points(name: str, values: list[str], notes: list[str]) -> list[str]:
-    """Numbers that are written 3,5, as tables with semicolons do, as 3.5."""
-    if not any("," in value for value in values[:1000]) or not all(_DECIMAL_COMMA.fullmatch(v) for v in values if v):
+def _without_decimal_commas(name: str, values: list[str], notes: list[str]) -> list[str]:
+    """Numbers that are written 3,5, as tables with semicolons do, as 3.5; not where 12,000 may be either number."""
+    commas = [value for value in values if "," in value]
+    if not all(_DECIMAL_COMMA.fullmatch(value) for value in commas) or all(map(with_thousands, commas)):
+        return values
+    if not all(_DECIMAL_COMMA.fullmatch(value) for value in values if value):
         return values
     notes.append(f"decimal commas in column {name!r} are read as points")
     return [value.replace(",", ".") for value in values]
+
+
+def _without_thousands(name: str, values: list[str], notes: list[str]) -> list[str]:
+    """Numbers that are written 1,200, as tables with commas quote them, as 1200."""
+    n_commas = sum(map(with_thousands, values))
+    if not n_commas:
+        return values
+    n_numbers = n_commas + sum(bool(NUMBER.fullmatch(value)) for value in values)
+    if n_numbers <= sum(not is_missing(value) for value in values) / 2:  # words, for the most part
+        return values
+    notes.append(f"commas in numbers of column {name!r} are read as thousands separators: 1,200 is 1200")
+    return [value.replace(",", "") if with_thousands(value) else value for value in values]
+
+
+_OF_DELIMITER = {";": _without_decimal_commas, ",": _without_thousands}
 
 
 def _read_json(path: Path, text: str, lines: bool) -> list[Any]:

@@ -1,8 +1,9 @@
 """The run folder on disk: complete or not there; data, never code.
 
-headstart.json       what the model is: backbone (by name and sha256), cut, task, calibration
+headstart.json       what the model is: backbone (by name and sha256), task, modality, columns, sha256 of the head
 model.safetensors    only what is new: the head
-plan.json            what was decided, and why
+seen.safetensors     sha256 of the examples that it was fitted on, so that `evaluate` can leave them out
+plan.json            what was decided, and why: cut, strength, temperature
 metrics.json         scores with intervals, baselines, what the audit found, seconds
 predictions.parquet  the test examples: truth, prediction, probabilities
 report.html          the same for people
@@ -11,11 +12,12 @@ README.md            a model card
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,14 @@ from headstart.errors import RunError
 from headstart.tasks.base import LinearHead
 
 FORMAT = 1
-CARD, WEIGHTS = "headstart.json", "model.safetensors"
+CARD, WEIGHTS, SEEN = "headstart.json", "model.safetensors", "seen.safetensors"
+OWN = {CARD, WEIGHTS, SEEN, "plan.json"}  # what a Model writes of itself; the rest is carried along
 
 
 def check_writable(folder: Path) -> None:
     """RunError unless a new run can be put at `folder`; nothing there is touched."""
+    if folder.resolve() == Path.cwd():
+        raise RunError("A run cannot take the place of the current folder. Choose a new folder with --out.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(
             f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it first."
@@ -67,9 +72,24 @@ def head_bytes(head: LinearHead) -> bytes:
     return save({"head.weight": np.ascontiguousarray(head.weight), "head.bias": np.ascontiguousarray(head.bias)})
 
 
-def read_head(folder: Path) -> LinearHead:
+def seen_bytes(digests: Iterable[str]) -> bytes:
+    """Digests as the content of `seen.safetensors`: 32 bytes each, sorted."""
+    return save({"sha256": np.array([list(bytes.fromhex(d)) for d in sorted(digests)], dtype=np.uint8).reshape(-1, 32)})
+
+
+def read_seen(folder: Path) -> frozenset[str]:
+    """Digests of the examples that a run was fitted on; RunError when the file is missing or damaged."""
+    try:
+        return frozenset(row.tobytes().hex() for row in load_file(folder / SEEN)["sha256"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise RunError(f"{folder / SEEN} is missing or damaged ({error}). Copy the run anew, or fit again.") from error
+
+
+def read_head(folder: Path, sha256: str) -> LinearHead:
     """The head of a run; RunError when the file is missing or damaged."""
     try:
+        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != sha256:
+            raise KeyError("its sha256 is not the one in headstart.json")
         tensors = load_file(folder / WEIGHTS)
         return LinearHead(weight=tensors["head.weight"], bias=tensors["head.bias"])
     except (OSError, KeyError, SafetensorError) as error:
@@ -87,7 +107,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
             + (f"; beside it are: {', '.join(near)}." if near else "; make one with `headstart fit DATA`.")
         )
     try:
-        return json.loads((folder / name).read_text())
+        return json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"{folder} is not a complete run: {name} is missing or damaged ({error}). "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from headstart.backbones.base import Backbone, Provenance
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.deploy import artifact
+from headstart.deploy.evaluation import Evaluation, held_out, tidy
 from headstart.engine import freeze
 from headstart.errors import BackboneError, DataError, RunError
-from headstart.evidence.base import Evidence, Scores
-from headstart.evidence.intervals import resamples, score
+from headstart.evidence.base import Evidence
+from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
+from headstart.evidence.weigh import Scales
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 from headstart.tasks.base import LinearHead, Task
@@ -36,6 +39,8 @@ class Model:
     provenance: Provenance
     fingerprint: str  # of the backbone: weights, preprocessing, stages
     evidence: Evidence
+    columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
+    seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
     run: Path | None = None  # where it is saved, None when it is not
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
@@ -71,60 +76,69 @@ class Model:
 
         `items` is a list of N items, or one item. DataError names the items that cannot be read.
         """
-        return self.scores([self.modality.store(item, None) for item in as_items(items)])
-
-    def scores(self, stored: Sequence[Any]) -> np.ndarray:
-        """Like `predict_proba`, for items as the modality stores them."""
+        stored = [self.modality.store(item, None) for item in as_items(items)]
         problems = [(i, p) for i, item in enumerate(stored) if (p := self.modality.examine(item).problem)]
         if problems:
             first, why = problems[0]
             raise DataError(
                 f"{len(problems)} of {len(stored)} items cannot be read; the first is number {first}: {why}"
             )
+        return self.scores(stored)
+
+    def scores(self, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
+        """Like `predict_proba`, for examined items as the modality stores them."""
         if not stored:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
-        features = freeze.embed(self.backbone, self.modality, stored, self.plan.cut)
+        features = freeze.embed(self.backbone, self.modality, stored, self.plan.cut, progress or Progress())
         return self.task.scores(self.head.logits(features), self.plan.temperature)
 
-    def evaluate(self, data: Any, seed: int = 0) -> Scores:
-        """Every metric with its 95 % interval on labelled `data` (a Dataset, or anything that `headstart.read` takes).
+    def read(self, data: Any, **reading: Any) -> Dataset:
+        """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.
 
-        Data that come with a test split are measured on it alone. Items that cannot be read and examples without a
-        label are left out. DataError when nothing is left, or a label is unknown to the model.
+        Keywords as in `headstart.read` overrule. DataError as there.
         """
-        dataset = (
-            data if isinstance(data, Dataset) else read(data, reading=Reading(task=registry.plugin_name(self.task)))
-        )
-        if dataset.task is None:
-            raise DataError(f"{dataset.source} has no labels to measure against. Name their column with --label.")
-        rows = dataset.rows("test") if len(dataset.rows("test")) else np.arange(len(dataset))
-        tested = dataset.select(rows)
-        usable = [
-            row
-            for row, (item, label) in enumerate(zip(tested.inputs, tested.column("label"), strict=True))
-            if label not in (None, "") and self.modality.examine(item).problem is None
-        ]
-        if not usable:
-            raise DataError(f"{dataset.source} has no example that can be read and has a label.")
-        tested = tested.select(usable)
-        labels = [label.strip() if isinstance(label, str) else label for label in tested.column("label")]
-        y, scores = self.task.encode(labels), self.scores(tested.inputs)
-        weights = resamples(len(y), self.evidence.n_resamples, seed, tested.groups)
-        return score(self.task.metrics(), y, scores, weights)
+        said = {"task": registry.plugin_name(self.task), **{k: v for k, v in reading.items() if v is not None}}
+        try:
+            return read(data, reading=Reading(**{**self.columns, **said}))
+        except DataError:  # other column names, or no columns at all: found out anew
+            return read(data, reading=Reading(**said))
+
+    def evaluate(self, data: Any, seed: int = 0, progress: Progress | None = None) -> Evaluation:
+        """Every metric with its 95 % interval on labelled `data` (a Dataset, or anything that `read` takes).
+
+        Data that come with a test split (or with train and val alone) are measured on what `fit` would test on. Left
+        out, and counted in the notes: what cannot be read, has no label or one that the model does not know, and
+        what the model was fitted on. DataError when nothing is left.
+        """
+        dataset = data if isinstance(data, Dataset) else self.read(data)
+        if registry.plugin_name(self.modality) != dataset.modality:
+            raise DataError(
+                f"{dataset.source} holds {registry.modality(dataset.modality).noun[1]}, but this model takes "
+                f"{self.modality.noun[1]}."
+            )
+        tested, notes = held_out(self, dataset)
+        y = self.task.encode([tidy(label) for label in tested.column("label")])
+        scores = self.scores(tested.inputs, progress)
+        scales = Scales(metrics=self.task.metrics(), groups=tested.groups, seed=seed)
+        return Evaluation(score(scales.metrics, y, scores, scales.resamples(len(y))), len(y), notes)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run folder, complete or not at all; RunError when something is there already."""
         folder = Path(folder)
+        head = artifact.head_bytes(self.head)
         card = {
             "format": artifact.FORMAT,
             "headstart": __version__,
             "task": {"name": registry.plugin_name(self.task), **self.task.to_json()},
             "modality": registry.plugin_name(self.modality),
+            "columns": self.columns,
             "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint},
+            "head_sha256": hashlib.sha256(head).hexdigest(),
         }
         own = {
             artifact.CARD: artifact.to_bytes(card),
-            artifact.WEIGHTS: artifact.head_bytes(self.head),
+            artifact.WEIGHTS: head,
+            artifact.SEEN: artifact.seen_bytes(self.seen),
             "plan.json": artifact.to_bytes(self.plan.to_json()),
         }
         artifact.write_run(folder, own | self.files)
@@ -139,22 +153,33 @@ def load(folder: str | Path, backbone: str | None = None) -> Model:
     """
     folder = Path(folder)
     card = artifact.read_json(folder, artifact.CARD)
-    if card.get("format") != artifact.FORMAT:
+    if not isinstance(card, dict) or card.get("format") != artifact.FORMAT:
         raise RunError(
-            f"{folder} has format {card.get('format')!r}, and this version ({__version__}) reads {artifact.FORMAT}. "
+            f"{folder} has another format than the {artifact.FORMAT} that this version ({__version__}) reads. "
             "Install the version of headstart that wrote it, or fit again."
         )
-    stands_on, task = card["backbone"], card["task"]
-    named = {artifact.CARD, artifact.WEIGHTS, "plan.json"}
+    try:
+        return _from_card(folder, card, backbone)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{folder} is damaged: {error!r} in {artifact.CARD}, plan.json or metrics.json. "
+            "Copy the run anew, or fit again."
+        ) from error
+
+
+def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Model:
+    stands_on, task = dict(card["backbone"]), dict(card["task"])
     return Model(
         task=registry.TASKS.get(task.pop("name")).from_json(task),
         modality=registry.modality(card["modality"]),
-        head=artifact.read_head(folder),
+        head=artifact.read_head(folder, card["head_sha256"]),
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
         fingerprint=stands_on.pop("fingerprint"),
         provenance=Provenance(**stands_on),
         evidence=Evidence.from_json(artifact.read_json(folder, "metrics.json")),
-        files={p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name not in named},
+        columns=card["columns"],
+        seen=artifact.read_seen(folder),
+        files={p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name not in artifact.OWN},
         run=folder,
         moved_to=backbone,
     )
@@ -162,8 +187,9 @@ def load(folder: str | Path, backbone: str | None = None) -> Model:
 
 def as_items(items: Any) -> list[Any]:
     """A list of items; one text, path, picture or two-dimensional array counts as one item."""
-    if isinstance(items, np.ndarray) and items.ndim >= 3 and not (items.ndim == 3 and items.shape[-1] in (3, 4)):
-        return list(items)
-    if isinstance(items, str | bytes | Path | np.ndarray) or hasattr(items, "getpixel"):
-        return [items]
-    return list(items)
+    if hasattr(items, "columns") or isinstance(items, Mapping):
+        raise DataError("A table has several columns: give one of them, such as model.predict(table['text']).")
+    if isinstance(items, np.ndarray):
+        one_picture = items.ndim == 2 or (items.ndim == 3 and items.shape[-1] in (3, 4))
+        return [items] if one_picture else list(items)
+    return [items] if isinstance(items, str | bytes | Path) or hasattr(items, "getpixel") else list(items)

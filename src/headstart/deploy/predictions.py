@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from headstart.data.dataset import Dataset
-from headstart.errors import PlanError, listed
+from headstart.errors import PlanError, RunError, listed
 from headstart.evidence.base import TestResult
 from headstart.modalities.base import Modality
+from headstart.progress import Progress
 from headstart.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -33,19 +35,19 @@ def prediction_table(task: Task, names: Sequence[str], scores: np.ndarray) -> pd
 
 def test_table(task: Task, modality: Modality, tested: Dataset, test: TestResult) -> bytes:
     """The test split as the content of `predictions.parquet`, with the true labels."""
-    table = prediction_table(task, [modality.describe(item) for item in tested.inputs], test.scores)
+    table = prediction_table(task, [modality.name_in_full(item) for item in tested.inputs], test.scores)
     table.insert(1, "label", tested.column("label"))
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
-def predict_all(model: Model, items: Sequence[Any]) -> pd.DataFrame:
+def predict_all(model: Model, items: Sequence[Any], progress: Progress) -> pd.DataFrame:
     """Predictions for stored items, in order; one that cannot be read has an empty prediction and its `problem`."""
     problems = [model.modality.examine(item).problem for item in items]
     good = [i for i, problem in enumerate(problems) if problem is None]
-    names = [model.modality.describe(item) for item in items]
-    table = prediction_table(model.task, [names[i] for i in good], model.scores([items[i] for i in good]))
+    names = [model.modality.name_in_full(item) for item in items]
+    table = prediction_table(model.task, [names[i] for i in good], model.scores([items[i] for i in good], progress))
     table.index = pd.Index(good)
     table = table.reindex(range(len(items)))
     table["input"] = names
@@ -55,21 +57,31 @@ def predict_all(model: Model, items: Sequence[Any]) -> pd.DataFrame:
 
 
 def check_table_name(path: Path) -> None:
-    """PlanError unless `write_table` can write a file of this name."""
+    """PlanError unless `write_table` can write a new file of this name."""
+    if path.exists():
+        raise PlanError(f"{path} is there already, and nothing was overwritten. Choose another --out, or remove it.")
+    if not path.absolute().parent.is_dir():
+        raise PlanError(f"There is no folder {path.parent} to write {path.name} in. Make it, or choose another --out.")
     if path.suffix.lower() not in FILES:
         raise PlanError(f"Predictions cannot be written as {path.name!r}: end the name in {listed(FILES)}.")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table in the form that the file's name asks for."""
+    """Write a table in the form that the file's name asks for: whole, or not at all (RunError)."""
     check_table_name(path)
-    match path.suffix.lower():
-        case ".parquet":
-            table.to_parquet(path, index=False)
-        case ".jsonl":
-            path.write_text(as_jsonl(table), encoding="utf-8")
-        case suffix:
-            table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    making = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    try:
+        match path.suffix.lower():
+            case ".parquet":
+                table.to_parquet(making, index=False)
+            case ".jsonl":
+                making.write_text(as_jsonl(table), encoding="utf-8")
+            case suffix:
+                table.to_csv(making, index=False, sep="\t" if suffix == ".tsv" else ",")
+        making.rename(path)
+    except OSError as error:
+        making.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be written: {error.strerror or error}. Choose another --out.") from error
 
 
 def as_jsonl(table: pd.DataFrame) -> str:

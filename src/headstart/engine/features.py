@@ -14,18 +14,19 @@ sha256 is not the sealed one is never read: its shard is thrown away, and its it
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from headstart.backbones.fetch import sha256_of
 from headstart.errors import RunError
 
 SEAL = "seal.json"
@@ -51,7 +52,7 @@ class Shard:
         """Whether every file is there and has the sealed sha256."""
         try:
             sealed = json.loads((self.folder / SEAL).read_text())
-            return bool(sealed) and all(sha256_file(self.folder / name) == sha for name, sha in sealed.items())
+            return bool(sealed) and all(sha256_of(self.folder / name) == sha for name, sha in sealed.items())
         except (OSError, ValueError, AttributeError):
             return False
 
@@ -86,8 +87,9 @@ class FeatureStore:
     def __post_init__(self) -> None:
         self._shards = [Shard(folder) for folder in sorted(self.folder.glob("shard-*"))]
         for unfinished in self.folder.glob("making-*"):  # of a pass that was killed
-            if time.time() - unfinished.stat().st_mtime > A_DAY_S:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process has just finished it
+                if time.time() - unfinished.stat().st_mtime > A_DAY_S:
+                    shutil.rmtree(unfinished, ignore_errors=True)
 
     def find(self, digests: Sequence[str]) -> tuple[Features, list[int]]:
         """Features of the items, and the positions of those that must be computed first (then call again)."""
@@ -106,17 +108,29 @@ class FeatureStore:
             making.mkdir(parents=True)
             for file, array in files.items():
                 np.save(making / file, array)
-            seal = {file: sha256_file(making / file) for file in files}
+            seal = {file: sha256_of(making / file) for file in files}
             (making / SEAL).write_text(json.dumps(seal))
             making.rename(done)
         except OSError as error:
             shutil.rmtree(making, ignore_errors=True)
-            raise RunError(
-                f"Features cannot be kept in {self.folder}: {error.strerror}. "
-                "Set HEADSTART_HOME to a folder that can be written to and has room."
-            ) from error
+            raise self._unwritable(error) from error
         self._shards.append(Shard(done))
         self._checked.add(done)
+
+    def check_writable(self) -> None:
+        """RunError when nothing can be kept here: to be asked before a long pass, not after it."""
+        probe = self.folder / f"making-{uuid.uuid4().hex}"
+        try:
+            probe.mkdir(parents=True)
+            probe.rmdir()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(
+            f"Features cannot be kept in {self.folder}: {error.strerror or error}. "
+            "Set HEADSTART_HOME to a folder that can be written to and has room."
+        )
 
     def _index(self, wanted: set[str]) -> dict[str, tuple[int, int]]:
         """Wanted digest -> (shard, row), from shards that are proved whole; damaged ones leave the disk."""
@@ -134,16 +148,10 @@ class FeatureStore:
         return index
 
     def _wanted_rows(self, shard: Shard, wanted: set[str]) -> dict[str, int] | None:
-        """Wanted digest -> row in this shard; None when the shard is damaged. Only shards in use are proved."""
+        """Wanted digest -> row in this shard; None when the shard is damaged. Each shard is proved once a process."""
         if shard.folder not in self._checked:
             if not shard.is_whole():
                 return None
             self._checked.add(shard.folder)
         digests = shard.digests.astype(str).tolist()
         return {digest: row for row, digest in enumerate(digests) if digest in wanted}
-
-
-def sha256_file(path: Path) -> str:
-    """sha256 (hex) of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from headstart import places
 from headstart.backbones.base import Backbone
 from headstart.data.batch import batches
 from headstart.engine.features import Features, FeatureStore
+from headstart.errors import RunError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
@@ -29,6 +30,7 @@ def features(
         )
     if not missing:
         return found
+    store.check_writable()
     first_of = {digests[i]: i for i in reversed(missing)}  # identical items run once
     todo = sorted(first_of.values())
     kept_digests: list[str] = []
@@ -43,16 +45,23 @@ def features(
             advance(len(rows))
         if kept:
             store.add(kept_digests, _joined(kept))
-    return store.find(digests)[0]
+    found, missing = store.find(digests)
+    if missing:
+        raise RunError(f"Another process is clearing the feature cache {store.folder}. Run this again.")
+    return found
 
 
-def embed(backbone: Backbone, modality: Modality, items: Sequence[Any], n_frozen: int) -> np.ndarray:
+def embed(
+    backbone: Backbone, modality: Modality, items: Sequence[Any], n_frozen: int, progress: Progress
+) -> np.ndarray:
     """Features (N, D) float32 of the last of the first `n_frozen` stages; nothing is kept on disk."""
     out: np.ndarray | None = None
-    for rows, stages in run(backbone, modality, items, n_frozen):
-        if out is None:
-            out = np.empty((len(items), stages[-1].shape[1]), dtype=np.float32)
-        out[rows] = stages[-1]
+    with progress.bar(len(items), modality.noun[1]) as advance:
+        for rows, stages in run(backbone, modality, items, n_frozen):
+            if out is None:
+                out = np.empty((len(items), stages[-1].shape[1]), dtype=np.float32)
+            out[rows] = stages[-1]
+            advance(len(rows))
     return np.empty((0, 0), dtype=np.float32) if out is None else out
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from headstart.evidence.base import Score, Scores
+from headstart.evidence.words import wilson
 from headstart.tasks.base import Metric, Weights
 
 PERCENTILES = (2.5, 97.5)
@@ -36,7 +37,7 @@ def resamples(n: int, n_resamples: int, seed: int, groups: Sequence[str] | np.nd
 
 def score(metrics: Sequence[Metric], y: np.ndarray, scores: np.ndarray, weights: Weights) -> Scores:
     """Each metric's value on the plain sample, with its interval; a metric that is undefined there is left out."""
-    return _intervals(_values(metrics, y, scores, weights))
+    return _intervals(metrics, _values(metrics, y, scores, weights), len(y))
 
 
 def paired_difference(
@@ -44,7 +45,7 @@ def paired_difference(
 ) -> Scores:
     """Each metric of a minus that of b, with the interval of the difference on the same resamples."""
     a, b = (_values(metrics, y, scores, weights) for scores in (scores_a, scores_b))
-    return _intervals(_minus(a, b))
+    return _intervals((), _minus(a, b), len(y))
 
 
 def compare(
@@ -53,8 +54,8 @@ def compare(
     """(scores of each system, `model` minus each other system); `systems` holds scores (N, K) by name."""
     values = {name: _values(metrics, y, scores, weights) for name, scores in systems.items()}
     return (
-        {name: _intervals(found) for name, found in values.items()},
-        {name: _intervals(_minus(values[model], found)) for name, found in values.items() if name != model},
+        {name: _intervals(metrics, found, len(y)) for name, found in values.items()},
+        {name: _intervals((), _minus(values[model], found), len(y)) for name, found in values.items() if name != model},
     )
 
 
@@ -67,12 +68,19 @@ def _minus(a: Values, b: Values) -> Values:
     return {name: a[name] - b[name] for name in a}
 
 
-def _intervals(values: Values) -> Scores:
-    """No value without its interval: one that is NaN, or whose resamples all are, stays out."""
+def _intervals(metrics: Sequence[Metric], values: Values, n: int) -> Scores:
+    """No value without its interval: one that is NaN, or whose resamples all are, stays out.
+
+    Where all n examples are alike (no mistake at all), every resample is too, and the percentiles shrink to a point;
+    a proportion then gets its Wilson interval (1927, doi:10.2307/2276774).
+    """
+    proportions = {metric.name for metric in metrics if metric.proportion}
     found = {}
     for name, (plain, *resampled) in values.items():
         defined = np.array(resampled)[~np.isnan(resampled)]
         if not np.isnan(plain) and len(defined):
             low, high = np.percentile(defined, PERCENTILES)
+            if low == high and name in proportions:
+                low, high = wilson(plain * n, n)
             found[name] = Score(float(plain), float(low), float(high))
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headstart.errors import DataError, PlanError, did_you_mean, listed
-from headstart.evidence.base import Evidence, TestResult
+from headstart.evidence.base import Evidence, Scores, TestResult
 from headstart.evidence.intervals import compare, resamples
-from headstart.evidence.verdict import verdict
-from headstart.tasks.base import Metric
+from headstart.evidence.verdict import Measured, verdict
+from headstart.tasks.base import Metric, Weights
 
 MAJORITY = "majority guess"
 N_RESAMPLES = 1000
@@ -22,26 +23,44 @@ def primary_first(metrics: tuple[Metric, ...], name: str | None) -> tuple[Metric
     return tuple(sorted(metrics, key=lambda metric: metric.name != name)) if name else metrics
 
 
-def weigh(metrics: Sequence[Metric], test: TestResult, rival: str, groups: Sequence[str] | None, seed: int) -> Evidence:
-    """Every score with its interval, beside the baselines, and the verdict on the first metric that is defined.
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """What a model is weighed on: the metrics, and which examples belong together."""
 
-    `rival` is the title of the classical model. With `groups` (N,) whole groups are resampled. A test split of one
-    class defines no ROC AUC, for example; DataError when it defines nothing at all.
+    metrics: tuple[Metric, ...]
+    asked_for: str | None = None  # the metric that the verdict must speak of; None is the first that is defined
+    groups: Sequence[str] | None = None  # (N,): whole groups are resampled
+    seed: int = 0
+
+    @property
+    def n_groups(self) -> int | None:
+        """How many groups stand in test, None where examples are independent."""
+        return None if self.groups is None else len(set(self.groups))
+
+    def resamples(self, n: int) -> Weights:
+        """(B, n): groups are drawn whole; a single group cannot be, so that its examples are drawn instead."""
+        return resamples(n, N_RESAMPLES, self.seed, self.groups if (self.n_groups or 0) > 1 else None)
+
+
+def weigh(scales: Scales, test: TestResult, rival: str) -> Evidence:
+    """Every score with its interval, beside the baselines, and the verdict; `rival` is the classical model's title.
+
+    A test split of one class defines no ROC AUC, for example: the verdict then speaks of the next metric.
+    PlanError when it was asked for; DataError when none is defined.
     """
-    weights = resamples(len(test.y), N_RESAMPLES, seed, groups)
+    weights = scales.resamples(len(test.y))
     systems = {"model": test.scores, MAJORITY: test.naive, rival: test.classical}
-    scores, differences = compare(metrics, test.y, systems, "model", weights)
-    defined = [m for m in metrics if m.name in scores["model"] and m.name in differences[rival]]
-    if not defined:
-        raise DataError("No metric is defined on this test split. Give more examples to test on.")
-    primary = defined[0]
+    scores, differences = compare(scales.metrics, test.y, systems, "model", weights)
+    primary = _primary(scales, scores["model"])
     sentence, paid = verdict(
-        primary, scores["model"][primary.name], differences[rival][primary.name], rival, len(test.y)
+        Measured(primary, scores["model"][primary.name], differences[rival][primary.name], rival),
+        len(test.y),
+        scales.n_groups,
     )
     return Evidence(
         primary=primary.name,
-        titles={m.name: m.title for m in metrics},
-        better={m.name: m.better for m in metrics},
+        titles={m.name: m.title for m in scales.metrics},
+        better={m.name: m.better for m in scales.metrics},
         metrics=scores["model"],
         baselines={name: scores[name] for name in (MAJORITY, rival)},
         differences=differences,
@@ -49,3 +68,16 @@ def weigh(metrics: Sequence[Metric], test: TestResult, rival: str, groups: Seque
         paid=paid,
         n_resamples=N_RESAMPLES,
     )
+
+
+def _primary(scales: Scales, scores: Scores) -> Metric:
+    """The metric asked for, or the first that the test split defines."""
+    defined = [metric for metric in scales.metrics if metric.name in scores]
+    if scales.asked_for and scales.asked_for not in scores:
+        raise PlanError(
+            f"{scales.asked_for!r} is not defined on this test split, which may hold one class only. "
+            f"Choose another --metric ({listed(metric.name for metric in defined)}), or give more data to test on."
+        )
+    if not defined:
+        raise DataError("No metric is defined on this test split. Give more examples to test on.")
+    return defined[0]

@@ -70,6 +70,10 @@ class Modality(ABC):
     def describe(self, item: Any) -> str:
         """A short name for lists: the file's path, or the start of the text."""
 
+    def name_in_full(self, item: Any) -> str:
+        """What stands for the item in a table of predictions."""
+        return self.describe(item)
+
     @abstractmethod
     def classical_features(self) -> Sequence[tuple[str, Any]]:
         """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words").

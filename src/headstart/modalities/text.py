@@ -84,8 +84,8 @@ class Text(Modality):
         return Examined(digest, None if text else "empty text")
 
     def open(self, item: Any, detail: int | None = None) -> str:
-        """The text itself."""
-        return str(item)
+        """The text without the white space around it, as its digest takes it."""
+        return str(item).strip()
 
     def preview(self, item: Any) -> Preview:
         """The first 400 characters."""
@@ -94,6 +94,10 @@ class Text(Modality):
     def describe(self, item: Any) -> str:
         """The first 60 characters, on one line."""
         return _shortened(" ".join(str(item)[:400].split()), 60) or "(empty)"
+
+    def name_in_full(self, item: Any) -> str:
+        """The whole text."""
+        return str(item)
 
     def classical_features(self) -> Sequence[tuple[str, Any]]:
         """TF-IDF of words and word pairs, alone and with pieces of words."""

@@ -193,5 +193,5 @@ def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
         ("Seed", str(plan.seed)),
         ("Bootstrap resamples", words.count(record.evidence.n_resamples)),
         ("Libraries", ", ".join(f"{library} {version}" for library, version in record.versions.items())),
-        ("To repeat it", Markup("<code>{}</code>").format(record.command)),
+        ("To repeat it", Markup("<code>{}</code>").format(record.command or "the data were in memory")),
     ]

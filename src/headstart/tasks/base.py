@@ -33,6 +33,7 @@ class Metric:
     better: Literal["higher", "lower"]
     compute: Callable[[np.ndarray, np.ndarray, Weights], np.ndarray]
     # (y, scores (N, K), weights (B, N)) -> (B,); NaN where a resample leaves it undefined
+    proportion: bool = False  # a share of examples, so that a binomial interval holds where no resample varies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Task(ABC):
 
     @abstractmethod
     def naive(self, y: np.ndarray, n: int) -> np.ndarray:
-        """Scores (n, K) of the guess that looks at no input: class frequencies, or the mean number."""
+        """Scores (n, K) of the guess that looks at no input: class frequencies, or the median number."""
 
     @abstractmethod
     def decode(self, scores: np.ndarray) -> list[Any]:

@@ -104,7 +104,7 @@ class Classification(Task):
     def metrics(self) -> tuple[Metric, ...]:
         """ROC AUC first for two classes, accuracy first for more."""
         first: tuple[Metric, ...]
-        accuracy = metrics.metric("accuracy", "accuracy", "higher", _accuracy)
+        accuracy = metrics.metric("accuracy", "accuracy", "higher", _accuracy, proportion=True)
         roc_auc = metrics.metric("roc_auc", "ROC AUC", "higher", _roc_auc)
         if len(self.class_names) == 2:
             title = f"average precision ({self.positive})"

@@ -1,0 +1,68 @@
+"""Which labelled examples a model may be measured on, and what it scored there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.data.dataset import Dataset
+from headstart.errors import DataError
+from headstart.evidence.base import Scores
+from headstart.modalities.base import Examined
+
+if TYPE_CHECKING:
+    from headstart.deploy.model import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scored on new data."""
+
+    metrics: Scores  # name -> value with its 95 % interval
+    n: int  # examples measured on
+    notes: tuple[str, ...]  # what was left out and why, one line each
+
+
+def held_out(model: Model, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows to measure on, and a note for each kind of row left out. DataError when none is left."""
+    if dataset.task is None:
+        raise DataError(f"{dataset.source} has no labels to measure against. Name their column with --label.")
+    splits = np.asarray(dataset.column("split"))
+    held = next((name for name in ("test", "val") if (splits == name).any()), None)
+    tested = dataset if held is None else dataset.select(np.flatnonzero(splits == held))
+    notes = [] if held is None else [f"measured on the {held} split, {len(tested):,} of {len(dataset):,} examples"]
+    examined = [model.modality.examine(item) for item in tested.inputs]
+    keep = np.ones(len(tested), dtype=bool)
+    for why, drop in _reasons(model):
+        bad = np.array([drop(one, label) for one, label in zip(examined, tested.column("label"), strict=True)])
+        if (bad & keep).any():
+            notes.append(f"left out {(bad & keep).sum():,} that {why}")
+        keep &= ~bad
+    if not keep.any():
+        raise DataError(f"{dataset.source} has no example to measure on: {'; '.join(notes)}. Give new, labelled data.")
+    return tested.select(np.flatnonzero(keep)), tuple(notes)
+
+
+def _reasons(model: Model) -> list[tuple[str, Callable[[Examined, Any], bool]]]:
+    known = set(model.task.score_names)
+    return [
+        ("cannot be read", lambda one, label: one.problem is not None),
+        ("have no label", lambda one, label: label is None or label == "" or label != label),
+        ("were used to fit the model", lambda one, label: one.digest in model.seen),
+        ("have a label that the model does not know", lambda one, label: bool(known) and not _names(label) <= known),
+    ]
+
+
+def _names(label: Any) -> set[str]:
+    label = tidy(label)
+    return set(label) if isinstance(label, list) else {label}
+
+
+def tidy(label: Any) -> Any:
+    """A label as the audit leaves it: without white space around its names."""
+    if isinstance(label, list):
+        return [name.strip() for name in label]
+    return label.strip() if isinstance(label, str) else label
