@@ -233,6 +233,18 @@ def test_the_fingerprint_tells_weights_and_preprocessing_apart(tmp_path: Path) -
     assert len({first, second, catalog.load(str(folder), Progress()).fingerprint}) == 3
 
 
+@pytest.mark.parametrize("change", [{"hidden_act": "relu"}, {"num_attention_heads": 4}, {"layer_norm_eps": 0.5}])
+def test_the_fingerprint_tells_settings_apart(change: dict[str, Any], tmp_path: Path) -> None:
+    """The same weights with another activation, number of heads or epsilon give other features."""
+    folder = save_tiny("bert", tmp_path / "tiny")
+    before = catalog.load(str(folder), Progress()).fingerprint
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_version": "5.0.0"}))
+    assert catalog.load(str(folder), Progress()).fingerprint == before
+    (folder / "config.json").write_text(json.dumps(config | change))
+    assert catalog.load(str(folder), Progress()).fingerprint != before
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

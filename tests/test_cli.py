@@ -384,3 +384,26 @@ def test_offline_fit_reaches_no_network(reviews: Path, tmp_path: Path) -> None:
     arguments = ["fit", str(reviews), "--out", str(tmp_path / "run"), "--quiet"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_version(say: Any) -> None:
+    from headstart import __version__
+
+    assert say("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_an_empty_input_is_not_the_current_folder(say: Any, text_run: Path) -> None:
+    assert "empty input" in fails(say, "predict", text_run, "")
+
+
+def test_offline_the_demo_and_the_doctor_say_what_is_missing(say: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("HEADSTART_OFFLINE", "1")
+    code, out, error = say("demo", "text")
+    assert code == 1
+    assert "network may not be used" in error
+    code, out, _ = say("doctor", "--json")
+    assert code == 1
+    minilm = next(check for check in json.loads(out)["checks"] if check["name"] == "backbone minilm")
+    assert not minilm["ok"]
+    assert "headstart models pull minilm" in minilm["advice"]

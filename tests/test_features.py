@@ -185,9 +185,24 @@ def test_a_flipped_byte_is_computed_again_with_the_same_result() -> None:
     assert (before[1] == after[1]).all()
 
 
+def embed(backbone: Letters, texts: list[str], n_frozen: int) -> np.ndarray:
+    modality = registry.modality("text")
+    digests = [modality.examine(text).digest for text in texts]
+    return freeze.embed(backbone, modality, texts, digests, n_frozen, Progress().bar)
+
+
+def test_prediction_reads_what_the_cache_holds() -> None:
+    known = extract(Letters(), ["one", "two"])
+    backbone = Letters()
+    features = embed(backbone, ["two", "three", "one"], 1)
+    assert backbone.n_run == 1
+    assert (features[[2, 0]] == known[0]).all()
+    assert np.allclose(features[1], Letters().pooled(Letters().collate(["three"]))[0], atol=1e-6)
+    assert embed(backbone, [], 1).shape == (0, 0)
+
+
 def test_a_pass_for_prediction_stops_at_the_cut_and_keeps_nothing() -> None:
     texts = ["abc", "d"]
-    modality = registry.modality("text")
-    assert freeze.embed(Letters(), modality, texts, 1, Progress()).shape == (2, 4)
-    assert freeze.embed(Letters(), modality, texts, 2, Progress()).shape == (2, 3)
+    assert embed(Letters(), texts, 1).shape == (2, 4)
+    assert embed(Letters(), texts, 2).shape == (2, 3)
     assert shards() == []

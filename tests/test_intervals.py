@@ -195,3 +195,17 @@ def test_reliability_by_hand() -> None:
     scores = np.array([[0.55, 0.45], [0.4, 0.6], [0.05, 0.95], [1.0, 0.0]])
     bins = reliability(np.array([0, 0, 1, 0]), scores, n_bins=10)
     assert [(round(b.confidence, 6), b.accuracy, b.count) for b in bins] == [(0.575, 0.5, 2), (0.975, 1.0, 2)]
+
+
+def test_a_calibration_error_lies_within_its_own_interval() -> None:
+    """Noise only raises it, and resamples are noisier: their percentiles alone would lie above it."""
+    task, rng = Classification(class_names=("a", "b"), positive="b"), np.random.default_rng(0)
+    ece = [metric for metric in task.metrics() if metric.name == "ece"]
+    for n in (60, 500):
+        p = rng.uniform(size=n)
+        y, scores = (rng.uniform(size=n) < p).astype(int), np.stack([1 - p, p], axis=1)
+        weights = resamples(n, 500, 0)
+        found = score(ece, y, scores, weights)["ece"]
+        plain = ece[0].compute(y, scores, weights)
+        assert np.percentile(plain, 2.5) > found.low
+        assert 0 <= found.low <= found.value <= found.high

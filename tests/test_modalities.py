@@ -105,8 +105,10 @@ def test_classical_features_take_opened_items(name):
 
 
 def test_a_path_is_a_file_and_a_string_is_a_text(tmp_path):
-    (tmp_path / "a.txt").write_bytes("caf\u00e9 \u2713".encode() + b"\xff")
-    assert TEXT.store(Path("a.txt"), str(tmp_path)) == "café ✓\ufffd"
+    (tmp_path / "a.txt").write_bytes("caf\u00e9 \u2713".encode())
+    assert TEXT.store(Path("a.txt"), str(tmp_path)) == "café ✓"
+    (tmp_path / "latin.txt").write_bytes("caf\u00e9 tr\u00e8s bon".encode("latin-1"))
+    assert TEXT.store(Path("latin.txt"), str(tmp_path)) == "café très bon"
     assert TEXT.store("a.txt", str(tmp_path)) == "a.txt"
     with pytest.raises(DataError, match=r"Cannot read the text file .*missing\.txt"):
         TEXT.store(Path("missing.txt"), str(tmp_path))
@@ -115,6 +117,7 @@ def test_a_path_is_a_file_and_a_string_is_a_text(tmp_path):
 
 
 def test_white_space_around_a_text_does_not_count():
+    assert TEXT.open(" a\n") == TEXT.open("a")  # the network sees what the digest saw
     assert TEXT.examine(" a\n").digest == TEXT.examine("a").digest
     assert TEXT.examine(" \n\t").problem == "empty text"
 

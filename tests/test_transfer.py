@@ -140,7 +140,7 @@ def test_a_number(tmp_path: Path) -> None:
     high, low = headstart.load(tmp_path / "run").predict(["what a lovely chair", "an awful, dull phone"])
     assert high > low + 2
     told = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert told["metrics"]["mae"]["value"] < told["baselines"]["majority guess"]["mae"]["value"]
+    assert told["metrics"]["mae"]["value"] < told["baselines"]["median guess"]["mae"]["value"]
 
 
 def test_groups_stay_whole_and_are_resampled_whole() -> None:
@@ -215,9 +215,10 @@ def test_probabilities_are_the_calibrated_ones(tmp_path: Path) -> None:
     true = again[np.arange(len(tested)), (tested["label"] == "good").astype(int)]
     assert model.evidence.metrics["log_loss"].value == pytest.approx(-np.log(true).mean(), abs=1e-3)
     logits = np.log(again[:, 1] / again[:, 0]) * model.plan.temperature
-    features = model.head.logits(
-        freeze.embed(model.backbone, model.modality, tested["text"].tolist(), model.plan.cut, Progress())
-    )
+    inputs = tested["text"].tolist()
+    rows = [row for row, _ in freeze.run(model.backbone, model.modality, inputs)]
+    pooled = np.concatenate([stages[-1] for _, stages in freeze.run(model.backbone, model.modality, inputs)])
+    features = model.head.logits(pooled[np.argsort(np.concatenate(rows))])
     assert np.allclose(logits, features[:, 1] - features[:, 0], atol=1e-3)
 
 

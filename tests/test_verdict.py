@@ -8,7 +8,7 @@ import pytest
 from headstart.errors import PlanError
 from headstart.evidence.base import Score, TestResult
 from headstart.evidence.verdict import Measured, verdict
-from headstart.evidence.weigh import MAJORITY, Scales, primary_first, weigh
+from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.tasks.base import Metric
 from headstart.tasks.classification import Classification
 
@@ -27,7 +27,7 @@ def say(metric: Metric, difference: Score, n_groups: int | None = None) -> tuple
         (AUC, Score(0.1, 0.02, 0.2), True, "better than TF-IDF by 0.100 (0.020 to 0.200)"),
         (AUC, Score(-0.1, -0.2, -0.02), False, "worse than TF-IDF by 0.100 (0.020 to 0.200)"),
         (AUC, Score(0.1, -0.01, 0.2), None, "includes zero"),
-        (AUC, Score(0.0, 0.0, 0.0), None, "includes zero"),
+        (AUC, Score(0.0, 0.0, 0.0), None, "just as well"),
         (LOSS, Score(-0.1, -0.2, -0.02), True, "better than TF-IDF by 0.100 (0.020 to 0.200)"),
         (LOSS, Score(0.1, 0.02, 0.2), False, "worse than TF-IDF by 0.100 (0.020 to 0.200)"),
     ],
@@ -93,6 +93,6 @@ def test_a_metric_asked_for_is_never_replaced() -> None:
 
 def test_both_baselines_are_there() -> None:
     evidence = weigh(Scales(metrics=TASK.metrics()), result(), "TF-IDF")
-    assert list(evidence.baselines) == list(evidence.differences) == [MAJORITY, "TF-IDF"]
+    assert list(evidence.baselines) == list(evidence.differences) == ["majority guess", "TF-IDF"]
     assert evidence.paid is True
-    assert evidence.baselines[MAJORITY]["roc_auc"].value == 0.5
+    assert evidence.baselines["majority guess"]["roc_auc"].value == 0.5

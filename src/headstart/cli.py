@@ -26,7 +26,7 @@ USAGE_ERROR = 2  # typer's exit code, after it has said on standard error what w
 
 app = typer.Typer(
     name="headstart",
-    help="Adapt a pretrained model to a small data set of your own, and see what the transfer was worth.",
+    invoke_without_command=True,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ models_app = typer.Typer(help="List the backbones that have a short name, or fet
 app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no findings; the report has them.")]
 Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wrote.", show_default=False)]
 Data = Annotated[
     str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)
@@ -47,6 +47,18 @@ Label = Annotated[str | None, typer.Option("--label", help="Column with the labe
 TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel or regression.")]
 Group = Annotated[str | None, typer.Option("--group", help="Column whose values stay on one side (a patient).")]
 Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the latest examples are the test.")]
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Adapt a pretrained model to a small data set of your own, and see what the transfer was worth."""
+    if version:
+        from headstart import __version__
+
+        print(__version__)
+        raise typer.Exit
 
 
 @app.command()
@@ -190,7 +202,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
                 "parameters": f"{row['n_parameters'] / 1e6:.1f} M",
                 "size": f"{row['size'] / 1e6:.0f} MB",
                 "licence": row["licence"],
-                "where": row["where"] or "not on this disk",
+                "where": row["where"],
             }
             for row in rows
         ]

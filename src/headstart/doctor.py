@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from headstart import __version__, places
 from headstart.backbones import catalog
@@ -63,7 +64,7 @@ def _with_version(module: str) -> str:
 
 
 def _writable(name: str, folder: Path) -> Check:
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(existing).free
     found = f"{folder}, {_bytes_in(folder) / 1e6:,.0f} MB used, {free / 1e9:,.1f} GB free"
     if not os.access(existing, os.W_OK):
@@ -77,8 +78,16 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def _there(row: dict[str, Any]) -> bool:
+    return Path(row["where"]).exists()
+
+
+def _advice(row: dict[str, Any]) -> str:
+    return "" if _there(row) else f"fetched on first use, or by: headstart models pull {row['name']}"
+
+
 def _backbones() -> list[Check]:
     return [
-        Check(f"backbone {row['name']}", True, row["where"] or "not on this disk; fetched on first use")
+        Check(f"backbone {row['name']}", _there(row) or not places.offline(), row["where"], _advice(row))
         for row in catalog.listing()
     ]

@@ -130,7 +130,7 @@ def fit(
     with progress.step("evaluate"):
         test = test_once(problem, solved, frozen, classical, items)
         groups = problem.dataset.select(problem.rows["test"]).groups
-        scales = Scales(metrics=metrics, asked_for=metric, groups=groups, seed=seed)
+        scales = Scales(metrics=metrics, naive=problem.task.naive_title, asked_for=metric, groups=groups, seed=seed)
         evidence = weigh(scales, test, classical.title)
     with progress.step("report"):
         plan = make_plan(network, solved, classical, seed)

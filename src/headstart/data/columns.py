@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,9 +104,9 @@ def _input(raw: Raw, given: str | None, candidates: Sequence[str], notes: list[s
     ]
     if not found:
         raise DataError(
-            f"No column of {raw.source or 'the data'} holds texts or names of picture files. Its columns are "
-            f"{listed(raw.columns, 20)}. Headstart needs an input column and a label column: "
-            "name them with --input COL and --label COL."
+            f"No column of {raw.source or 'the data'} holds texts or names of picture files, which is what Headstart "
+            f"learns from so far (no sounds, no tables of numbers). Its columns are {listed(raw.columns, 20)}. "
+            "If one of them is a text or a picture after all, name it with --input COL."
         )
     if not named:
         found = sorted(found, key=lambda pair: -_mean_length(samples[pair[0]]))
@@ -142,6 +144,11 @@ def _modality_of(raw: Raw, name: str) -> str:
     """What the column that is certainly the input holds. DataError when no modality takes it."""
     values = _sample(raw.columns[name])
     modality = _recognised(values, raw.folder) or ("text" if _are_words(values) else None)
+    if modality == "text" and _are_file_names(values):
+        raise DataError(
+            f"Column {name!r} holds names of files ({str(values[0])[:60]!r}) of a kind that cannot be read, and a name "
+            "is no text to learn from. Headstart takes texts and pictures so far."
+        )
     if modality is None:
         kinds = listed(dict.fromkeys(type(value).__name__ for value in values)) or "nothing"
         where = "The data hold" if raw.source is None and raw.input else f"Column {name!r} holds"
@@ -150,6 +157,13 @@ def _modality_of(raw: Raw, name: str) -> str:
             f"input. Give texts, names of picture files, PIL images, or arrays of shape (H, W) or (H, W, 3)."
         )
     return modality
+
+
+def _are_file_names(values: list[Any]) -> bool:
+    """Strings, nearly all with the same short suffix and without a space: 'wav/0_R1S1.wav'."""
+    named = (re.fullmatch(r"\S+\.(\w{2,4})", value) for value in values if isinstance(value, str))
+    suffixes = Counter(match[1].lower() for match in named if match)
+    return bool(suffixes) and suffixes.most_common(1)[0][1] >= 0.9 * len(values)
 
 
 def _are_words(values: list[Any]) -> bool:

@@ -24,6 +24,8 @@ def gather(modality_name: str, given: Sequence[str], read: Callable[[str], Datas
 def _items(name: str, given: str, read: Callable[[str], Dataset]) -> Iterator[Any]:
     modality = registry.modality(name)
     path = Path(given)
+    if not given.strip():
+        raise DataError("An empty input was given; give files, folders, a table, '-' for standard input, or a text.")
     if given == "-":
         lines = (line.rstrip("\n") for line in sys.stdin)
         yield from (modality.store(line, None) for line in lines if line.strip())

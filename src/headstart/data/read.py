@@ -22,6 +22,13 @@ from headstart.data.raw import Raw, is_missing, printable, split_name
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.errors import DataError, listed
 
+HINTS = {  # what people try first
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), " Save the sheet as CSV."),
+    **dict.fromkeys((".dcm", ".dicom"), " Export the pictures as PNG."),
+    **dict.fromkeys((".wav", ".mp3", ".flac", ".ogg", ".m4a"), " Sounds are not supported yet."),
+    ".zip": " Unpack it first.",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -101,8 +108,8 @@ def _from_file(path: Path) -> Raw:
         notes = ("a .txt file is one text; if it is a table, rename it to .tsv or .csv",) if is_txt else ()
         return Raw(columns={"file": [path]}, name=path.stem, source=str(path), input="file", notes=notes)
     raise DataError(
-        f"{path} is of a type that is not known ({path.suffix or 'no suffix'}). Give a table "
-        f"({', '.join(TABLE_SUFFIXES)}; text formats may be .gz) or a folder of class folders."
+        f"{path} is of a type that is not known ({path.suffix or 'no suffix'}).{HINTS.get(path.suffix.lower(), '')} "
+        f"Give a table ({', '.join(TABLE_SUFFIXES)}; text formats may be .gz) or a folder of class folders."
     )
 
 

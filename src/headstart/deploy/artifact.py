@@ -38,9 +38,7 @@ def check_writable(folder: Path) -> None:
     if folder.resolve() == Path.cwd():
         raise RunError("A run cannot take the place of the current folder. Choose a new folder with --out.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(
-            f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it first."
-        )
+        raise RunError(f"{folder} is there already, and nothing was overwritten. Choose another --out, or remove it.")
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     probe = parent / f".headstart-{uuid.uuid4().hex}"
     try:

@@ -46,6 +46,10 @@ class Model:
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
     _backbone: Backbone | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<Model on {self.provenance.name}, {self.plan.reason}: {self.evidence.verdict}>"
+
     @property
     def backbone(self) -> Backbone:
         """The frozen network, loaded on first use. RunError when it is not the one that the head was solved on."""
@@ -77,19 +81,24 @@ class Model:
         `items` is a list of N items, or one item. DataError names the items that cannot be read.
         """
         stored = [self.modality.store(item, None) for item in as_items(items)]
-        problems = [(i, p) for i, item in enumerate(stored) if (p := self.modality.examine(item).problem)]
+        examined = [self.modality.examine(item) for item in stored]
+        problems = [(i, one.problem) for i, one in enumerate(examined) if one.problem]
         if problems:
             first, why = problems[0]
             raise DataError(
                 f"{len(problems)} of {len(stored)} items cannot be read; the first is number {first}: {why}"
             )
-        return self.scores(stored)
+        return self.scores(stored, [one.digest for one in examined])
 
-    def scores(self, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
-        """Like `predict_proba`, for examined items as the modality stores them."""
+    def scores(
+        self, stored: Sequence[Any], digests: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
+        """Like `predict_proba`, for items as the modality stores them, which were examined and have these digests."""
         if not stored:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
-        features = freeze.embed(self.backbone, self.modality, stored, self.plan.cut, progress or Progress())
+        digests = [self.modality.examine(item).digest for item in stored] if digests is None else digests
+        bar = (progress or Progress()).bar
+        features = freeze.embed(self.backbone, self.modality, stored, digests, self.plan.cut, bar)
         return self.task.scores(self.head.logits(features), self.plan.temperature)
 
     def read(self, data: Any, **reading: Any) -> Dataset:
@@ -118,7 +127,7 @@ class Model:
             )
         tested, notes = held_out(self, dataset)
         y = self.task.encode([tidy(label) for label in tested.column("label")])
-        scores = self.scores(tested.inputs, progress)
+        scores = self.scores(tested.inputs, progress=progress)
         scales = Scales(metrics=self.task.metrics(), groups=tested.groups, seed=seed)
         return Evaluation(score(scales.metrics, y, scores, scales.resamples(len(y))), len(y), notes)
 

@@ -44,15 +44,16 @@ def test_table(task: Task, modality: Modality, tested: Dataset, test: TestResult
 
 def predict_all(model: Model, items: Sequence[Any], progress: Progress) -> pd.DataFrame:
     """Predictions for stored items, in order; one that cannot be read has an empty prediction and its `problem`."""
-    problems = [model.modality.examine(item).problem for item in items]
-    good = [i for i, problem in enumerate(problems) if problem is None]
+    examined = [model.modality.examine(item) for item in items]
+    good = [i for i, one in enumerate(examined) if one.problem is None]
+    scores = model.scores([items[i] for i in good], [examined[i].digest for i in good], progress)
     names = [model.modality.name_in_full(item) for item in items]
-    table = prediction_table(model.task, [names[i] for i in good], model.scores([items[i] for i in good], progress))
+    table = prediction_table(model.task, [names[i] for i in good], scores)
     table.index = pd.Index(good)
     table = table.reindex(range(len(items)))
     table["input"] = names
     if len(good) < len(items):
-        table["problem"] = problems
+        table["problem"] = [one.problem for one in examined]
     return table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from headstart.errors import RunError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
-SHARD_ITEMS = 1024  # a killed pass loses at most so many
+Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+
+SHARD_ITEMS, SHARD_S = 1024, 20.0  # a killed pass loses at most so many items, or so many seconds
 
 
 def features(
@@ -35,13 +39,14 @@ def features(
     todo = sorted(first_of.values())
     kept_digests: list[str] = []
     kept: list[list[np.ndarray]] = []
+    since = time.monotonic()
     with progress.bar(len(todo), modality.noun[1]) as advance:
         for rows, stages in run(backbone, modality, [items[i] for i in todo]):
             kept_digests += [digests[todo[row]] for row in rows]
             kept.append(stages)
-            if len(kept_digests) >= SHARD_ITEMS:
+            if len(kept_digests) >= SHARD_ITEMS or time.monotonic() - since > SHARD_S:
                 store.add(kept_digests, _joined(kept))
-                kept_digests, kept = [], []
+                kept_digests, kept, since = [], [], time.monotonic()
             advance(len(rows))
         if kept:
             store.add(kept_digests, _joined(kept))
@@ -52,17 +57,23 @@ def features(
 
 
 def embed(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], n_frozen: int, progress: Progress
+    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], n_frozen: int, bar: Bar
 ) -> np.ndarray:
-    """Features (N, D) float32 of the last of the first `n_frozen` stages; nothing is kept on disk."""
-    out: np.ndarray | None = None
-    with progress.bar(len(items), modality.noun[1]) as advance:
-        for rows, stages in run(backbone, modality, items, n_frozen):
-            if out is None:
-                out = np.empty((len(items), stages[-1].shape[1]), dtype=np.float32)
-            out[rows] = stages[-1]
+    """Features (N, D) float32 of the last of the first `n_frozen` stages, for prediction.
+
+    What the cache holds is read from it; the rest is run no further than needed, and not kept.
+    """
+    found, missing = FeatureStore(places.features() / backbone.fingerprint).find(digests)
+    known = np.setdiff1d(np.arange(len(items)), missing)
+    parts = [(known, found.stage(n_frozen - 1, known))] if len(known) else []
+    with bar(len(missing), modality.noun[1]) as advance:
+        for rows, stages in run(backbone, modality, [items[i] for i in missing], n_frozen):
+            parts.append((np.asarray(missing)[rows], stages[-1]))
             advance(len(rows))
-    return np.empty((0, 0), dtype=np.float32) if out is None else out
+    out = np.empty((len(items), parts[0][1].shape[1] if parts else 0), dtype=np.float32)
+    for rows, features in parts:
+        out[rows] = features
+    return out
 
 
 def run(
@@ -72,7 +83,7 @@ def run(
 
     Batches come in a seeded random order, so that the rate seen so far foretells the time left.
     """
-    plan = batches(backbone.lengths(items), backbone.batch_budget)
+    plan = batches(backbone.lengths(items), backbone.batch_budget) if items else []
     for number in np.random.default_rng(0).permutation(len(plan)):
         rows = plan[number]
         opened = [modality.open(items[row], backbone.detail) for row in rows]

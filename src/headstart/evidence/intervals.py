@@ -45,7 +45,7 @@ def paired_difference(
 ) -> Scores:
     """Each metric of a minus that of b, with the interval of the difference on the same resamples."""
     a, b = (_values(metrics, y, scores, weights) for scores in (scores_a, scores_b))
-    return _intervals((), _minus(a, b), len(y))
+    return _intervals(metrics, _minus(a, b))
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     values = {name: _values(metrics, y, scores, weights) for name, scores in systems.items()}
     return (
         {name: _intervals(metrics, found, len(y)) for name, found in values.items()},
-        {name: _intervals((), _minus(values[model], found), len(y)) for name, found in values.items() if name != model},
+        {name: _intervals(metrics, _minus(values[model], found)) for name, found in values.items() if name != model},
     )
 
 
@@ -68,19 +68,26 @@ def _minus(a: Values, b: Values) -> Values:
     return {name: a[name] - b[name] for name in a}
 
 
-def _intervals(metrics: Sequence[Metric], values: Values, n: int) -> Scores:
+def _intervals(metrics: Sequence[Metric], values: Values, n: int | None = None) -> Scores:
     """No value without its interval: one that is NaN, or whose resamples all are, stays out.
 
-    Where all n examples are alike (no mistake at all), every resample is too, and the percentiles shrink to a point;
-    a proportion then gets its Wilson interval (1927, doi:10.2307/2276774).
+    `n` examples were scored; None for differences. Where all n are alike (no mistake at all), every resample is too,
+    and the percentiles shrink to a point; a proportion then gets its Wilson interval (1927, doi:10.2307/2276774). A
+    metric that noise moves one way only leans further in the resamples, which are noisier: their mean shift is taken
+    off, and the value lies within.
     """
-    proportions = {metric.name for metric in metrics if metric.proportion}
     found = {}
-    for name, (plain, *resampled) in values.items():
+    for metric in metrics:
+        plain, *resampled = values[metric.name]
         defined = np.array(resampled)[~np.isnan(resampled)]
-        if not np.isnan(plain) and len(defined):
-            low, high = np.percentile(defined, PERCENTILES)
-            if low == high and name in proportions:
-                low, high = wilson(plain * n, n)
-            found[name] = Score(float(plain), float(low), float(high))
+        if np.isnan(plain) or not len(defined):
+            continue
+        low, high = np.percentile(defined, PERCENTILES)
+        if metric.leans:
+            shift = defined.mean() - plain
+            floor = -np.inf if n is None else 0.0
+            low, high = max(floor, min(low - shift, plain)), max(high - shift, plain)
+        if metric.proportion and low == high and n is not None:
+            low, high = wilson(plain * n, n)
+        found[metric.name] = Score(float(plain), float(low), float(high))
     return found

@@ -46,6 +46,8 @@ def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tup
             "Use the classical model, or another backbone.",
             False,
         )
+    if gain.low == gain.high:
+        return f"It cannot be told whether transfer paid: {said}; {rival} does just as well on every one.", None
     return (
         f"It cannot be told whether transfer paid: {said}; the difference to {rival} is {words.score(gain)}, "
         "which includes zero.",

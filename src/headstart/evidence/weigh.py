@@ -11,7 +11,6 @@ from headstart.evidence.intervals import compare, resamples
 from headstart.evidence.verdict import Measured, verdict
 from headstart.tasks.base import Metric, Weights
 
-MAJORITY = "majority guess"
 N_RESAMPLES = 1000
 
 
@@ -28,6 +27,7 @@ class Scales:
     """What a model is weighed on: the metrics, and which examples belong together."""
 
     metrics: tuple[Metric, ...]
+    naive: str = "majority guess"  # title of the guess that looks at no input
     asked_for: str | None = None  # the metric that the verdict must speak of; None is the first that is defined
     groups: Sequence[str] | None = None  # (N,): whole groups are resampled
     seed: int = 0
@@ -49,7 +49,7 @@ def weigh(scales: Scales, test: TestResult, rival: str) -> Evidence:
     PlanError when it was asked for; DataError when none is defined.
     """
     weights = scales.resamples(len(test.y))
-    systems = {"model": test.scores, MAJORITY: test.naive, rival: test.classical}
+    systems = {"model": test.scores, scales.naive: test.naive, rival: test.classical}
     scores, differences = compare(scales.metrics, test.y, systems, "model", weights)
     primary = _primary(scales, scores["model"])
     sentence, paid = verdict(
@@ -62,7 +62,7 @@ def weigh(scales: Scales, test: TestResult, rival: str) -> Evidence:
         titles={m.name: m.title for m in scales.metrics},
         better={m.name: m.better for m in scales.metrics},
         metrics=scores["model"],
-        baselines={name: scores[name] for name in (MAJORITY, rival)},
+        baselines={name: scores[name] for name in (scales.naive, rival)},
         differences=differences,
         verdict=sentence,
         paid=paid,

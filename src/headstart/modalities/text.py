@@ -55,7 +55,7 @@ class Text(Modality):
         return reads and n_files <= len(texts) / 2 and n_letters >= n_characters / 2
 
     def store(self, value: Any, folder: str | None) -> str:
-        """A string as it is, a `Path` as its file's text (UTF-8, bad bytes replaced), a missing value as ''.
+        """A string as it is, a `Path` as its file's text, a missing value as ''.
 
         Strings are always texts, never file names. DataError for a file that cannot be read, and for lists and dicts.
         """
@@ -124,13 +124,18 @@ def _missing(value: Any) -> bool:
 
 
 def _read(path: PurePath, folder: str | None) -> str:
+    """A file's text: UTF-8, else Windows' western European, of which Latin-1 is nearly a part."""
     full = Path(folder, path) if folder else Path(path)
     try:
-        return full.read_bytes().decode("utf-8-sig", errors="replace")
+        content = full.read_bytes()
     except OSError as error:
         raise DataError(
             f"Cannot read the text file {full}: {error.strerror}. Check the path and its rights."
         ) from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
 
 
 def _shortened(text: str, most: int) -> str:

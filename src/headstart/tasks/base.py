@@ -33,6 +33,7 @@ class Metric:
     better: Literal["higher", "lower"]
     compute: Callable[[np.ndarray, np.ndarray, Weights], np.ndarray]
     # (y, scores (N, K), weights (B, N)) -> (B,); NaN where a resample leaves it undefined
+    leans: bool = False  # noise moves it one way only: the bootstrap's bias is taken off its interval
     proportion: bool = False  # a share of examples, so that a binomial interval holds where no resample varies
 
 
@@ -41,6 +42,7 @@ class Task(ABC):
     """What is to be predicted; bound to its class names. One public subclass a file, named after the file."""
 
     title: ClassVar[str]  # for people: "one label of several"
+    naive_title: ClassVar[str] = "majority guess"  # the guess that looks at no input, for people
     solver_title: ClassVar[str]  # how its heads are solved, for people: "logistic regression"
 
     @classmethod

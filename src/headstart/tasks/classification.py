@@ -116,7 +116,7 @@ class Classification(Task):
             metrics.metric("balanced_accuracy", "balanced accuracy", "higher", _balanced_accuracy),
             metrics.metric("macro_f1", "macro F1", "higher", _macro_f1),
             metrics.metric("log_loss", "log-loss", "lower", self._log_loss),
-            metrics.metric("ece", "expected calibration error", "lower", _calibration_error),
+            metrics.metric("ece", "expected calibration error", "lower", _calibration_error, leans=True),
         )
 
     @property

@@ -21,9 +21,7 @@ ECE_BINS = 15  # as in arXiv:1706.04599
 BLOCK = 1_000_000  # weights per block of resamples: 8 MB in float64, so that memory does not grow with B
 
 
-def metric(
-    name: str, title: str, better: Literal["higher", "lower"], compute: Compute, proportion: bool = False
-) -> Metric:
+def metric(name: str, title: str, better: Literal["higher", "lower"], compute: Compute, **nature: bool) -> Metric:
     """A `Metric` that works through the resamples block by block; `compute` sees float64 weights."""
 
     def in_blocks(y: np.ndarray, scores: np.ndarray, weights: Weights) -> np.ndarray:
@@ -31,7 +29,7 @@ def metric(
         blocks = (weights[start : start + rows] for start in range(0, len(weights), rows))
         return np.concatenate([compute(y, scores, block.astype(np.float64)) for block in blocks])
 
-    return Metric(name, title, better, in_blocks, proportion)
+    return Metric(name, title, better, in_blocks, **nature)
 
 
 def weighted_mean(values: np.ndarray, weights: Weights) -> np.ndarray:

@@ -97,7 +97,7 @@ class Multilabel(Task):
             metrics.metric("micro_f1", "micro F1", "higher", _micro_f1),
             metrics.metric("subset_accuracy", "all labels right", "higher", _subset_accuracy),
             metrics.metric("log_loss", "log-loss", "lower", self._log_loss),
-            metrics.metric("ece", "expected calibration error", "lower", _calibration_error),
+            metrics.metric("ece", "expected calibration error", "lower", _calibration_error, leans=True),
         )
 
     @property

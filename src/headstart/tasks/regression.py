@@ -18,6 +18,7 @@ class Regression(Task):
     """Each example has a number. y is (N,) float32, scores are the predicted numbers (N, 1)."""
 
     title = "a number"
+    naive_title = "median guess"
     solver_title = "ridge regression"
 
     @classmethod
