@@ -57,7 +57,8 @@ class Screen(Progress):
         columns = [TextColumn("{task.description}"), BarColumn(30), *columns, TimeRemainingColumn()]
         silent = not self.console.is_terminal  # a bar is no use in a log file
         if silent:
-            self.say(f"  {self.doing}: {total / 1e6:.0f} MB" if unit == "B" else f"  {self.doing}: {total:,} {unit}")
+            amount = f"{total / 1e6:.0f} MB" if unit == "B" else f"{total:,} {unit}"
+            self.say(f"  {self.doing or 'fetch'}: {amount}")
         with RichBar(*columns, console=self.console, transient=True, disable=silent) as bars:
             task = bars.add_task(self.doing, total=total)
             yield lambda n: bars.advance(task, n)
