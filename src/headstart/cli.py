@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headstart.screen import Screen
 
 MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
+INTERRUPTED = 130
 USAGE_ERROR = 2  # typer's exit code, after it has said on standard error what was wrong
 
 app = typer.Typer(
@@ -272,6 +273,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_failed(type(error).__name__, str(error)))
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("Stopped. Features computed so far are kept: the next fit goes on from there.", file=sys.stderr)
         if end.code != USAGE_ERROR:
             raise
         sys.exit(_failed("UsageError", "The command line was not understood; see `headstart --help`."))
