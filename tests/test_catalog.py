@@ -182,7 +182,7 @@ def test_a_weights_cache_that_cannot_be_written_names_the_way_out(
 
 def test_the_bar_ends_exactly_at_its_total() -> None:
     steps: list[int] = []
-    seen = fetch._up_to(100, steps.append)
+    seen = fetch.up_to(100, steps.append)
     for n_bytes in (10, 5, 60, 250):  # pip moves files about, so that the count may fall, or pass the total
         seen(n_bytes)
     assert sum(steps) == 100

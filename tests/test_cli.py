@@ -276,6 +276,12 @@ def test_a_run_reads_new_data_with_its_own_columns(say: Any, tmp_path: Path) -> 
     assert told["metrics"]["accuracy"]["value"] > 0.9
     predictions = json.loads(say("predict", tmp_path / "run", data, "--json")[1])["predictions"]
     assert predictions[0]["input"] == review_rows()[0][0]
+    grouped = tmp_path / "grouped"
+    rows = [[*row, f"p{i % 30}"] for i, row in enumerate(rows)]
+    patients = write_csv(tmp_path / "patients.csv", ["text", "body", "label", "patient"], rows)
+    assert say("fit", patients, "--input", "body", "--group", "patient", "--out", grouped, "-q")[0] == 0
+    without = json.loads(say("predict", grouped, data, "--json")[1])["predictions"]  # no patient column there
+    assert without[0]["input"] == review_rows()[0][0]
     other = write_csv(tmp_path / "other.csv", ["text"], [["what a superb book"], ["a clumsy chair"]])
     told = json.loads(say("predict", tmp_path / "run", other, "--json")[1])["predictions"]
     assert [row["prediction"] for row in told] == ["good", "bad"]

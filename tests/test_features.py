@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from headstart import places, registry
 from headstart.backbones.base import Backbone, Provenance, Stage
 from headstart.engine import freeze
-from headstart.engine.features import SEAL, FeatureStore
+from headstart.engine.features import SEAL, FeatureStore, Shard
 from headstart.errors import RunError
 from headstart.progress import Progress
 
@@ -119,6 +119,22 @@ def test_an_unfinished_shard_is_not_there(tmp_path: Path) -> None:
     os.utime(tmp_path / "s" / "making-1", (0, 0))
     FeatureStore(tmp_path / "s")
     assert not list((tmp_path / "s").iterdir())
+
+
+def test_only_the_shards_in_use_are_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path / "s")
+    for i in range(0, 6, 2):
+        store.add(DIGESTS[i : i + 2], [stage[i : i + 2] for stage in STAGES])
+    proved = []
+    whole = Shard.is_whole
+    monkeypatch.setattr(Shard, "is_whole", lambda shard: (proved.append(shard), whole(shard))[1])
+    reopened = FeatureStore(tmp_path / "s")
+    assert reopened.find([DIGESTS[3]])[1] == []
+    assert len(proved) == 1
+    reopened.find(DIGESTS)
+    assert len(proved) == 3
+    reopened.find(DIGESTS)
+    assert len(proved) == 3
 
 
 def test_an_empty_seal_proves_nothing(tmp_path: Path) -> None:

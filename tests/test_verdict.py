@@ -69,6 +69,12 @@ def test_no_mistake_is_not_certainty() -> None:
     assert score.low == pytest.approx(40 / (40 + z2))
 
 
+def test_no_mistake_in_few_groups_is_even_less() -> None:
+    groups = [str(i % 10) for i in range(40)]
+    score = weigh(Scales(metrics=TASK.metrics(), groups=groups), result(), "TF-IDF").metrics["accuracy"]
+    assert score.low == pytest.approx(10 / (10 + 1.959964**2))  # ten of ten, not forty of forty
+
+
 def test_groups_are_resampled_whole() -> None:
     """Ten copies of four examples are four examples: resampled singly they would promise too much."""
     test = result(40)

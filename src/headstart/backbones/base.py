@@ -38,6 +38,17 @@ class Provenance:
     sha256: str  # of the weight file
     n_parameters: int
 
+    @classmethod
+    def of(cls, located: Located, network: nn.Module) -> Provenance:
+        """The provenance of a network that was built from these files."""
+        return cls(
+            name=located.name,
+            source=located.source,
+            licence=located.licence,
+            sha256=located.sha256,
+            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Located:

@@ -64,14 +64,9 @@ class EfficientnetLite(Backbone):
             network.load_state_dict(_renamed(published, network))
         except (RuntimeError, KeyError) as error:
             raise BackboneError(f"The weights in {located.folder} do not fit {located.name}: {error}") from error
-        provenance = Provenance(
-            name=located.name,
-            source=located.source,
-            licence=located.licence,
-            sha256=located.sha256,
-            n_parameters=sum(p.numel() for p in network.parameters()),
+        return cls(
+            network, Provenance.of(located, network), Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
         )
-        return cls(network, provenance, Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3))
 
     def lengths(self, items: Sequence[Any]) -> list[int]:
         """1 for each picture."""

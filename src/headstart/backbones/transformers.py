@@ -119,14 +119,7 @@ class Transformers(Backbone):
                 f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
                 "Fetch them again, or give the folder of a complete model."
             )
-        provenance = Provenance(
-            name=located.name,
-            source=located.source,
-            licence=located.licence,
-            sha256=located.sha256,
-            n_parameters=sum(p.numel() for p in network.parameters()),
-        )
-        return cls(network, _stages(family, network, located), provenance, reader)
+        return cls(network, _stages(family, network, located), Provenance.of(located, network), reader)
 
     @property
     def batch_budget(self) -> int:

@@ -78,6 +78,13 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return _class_counts(dataset.column("label"), dataset.column("split"))
 
 
+def stripped(label: Any) -> Any:
+    """A label without white space around its names; several are sorted, each once. A number stays as it is."""
+    if isinstance(label, (list, tuple)):
+        return tuple(sorted({name.strip() for name in label} - {""}))
+    return label.strip() if isinstance(label, str) else label
+
+
 def names_in(label: str | Sequence[str]) -> Sequence[str]:
     """The class names in a label: the one, or all of several."""
     return (label,) if isinstance(label, str) else label
@@ -206,18 +213,14 @@ def _missing_labels(state: _State) -> _State:
 
 def _spaced_labels(state: _State) -> _State:
     """'cat ' becomes 'cat'."""
-
-    def strip(label: Any) -> Any:
-        return label.strip() if isinstance(label, str) else tuple(sorted({each.strip() for each in label} - {""}))
-
     labels = state.rows["label"]
-    spaced = labels.map(lambda label: strip(label) != label).astype(bool)
+    spaced = labels.map(lambda label: stripped(label) != label).astype(bool)
     if not spaced.any():
         return state
     forms = {name for label in labels[spaced] for name in names_in(label) if name != name.strip()}
     shown = listed((f"{form!r} became {form.strip()!r}" for form in sorted(forms)), most=3)
     text = f"Took spaces off the labels of {state.count(spaced.sum())}: {shown}."
-    return state.found("label spaces", "info", text, spaced).with_labels(labels.map(strip))
+    return state.found("label spaces", "info", text, spaced).with_labels(labels.map(stripped))
 
 
 def _test_split(state: _State) -> _State:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.data.audit import names_in, stripped
 from headstart.data.dataset import Dataset
 from headstart.errors import DataError
 from headstart.evidence.base import Scores
@@ -26,7 +27,17 @@ class Evaluation:
     notes: tuple[str, ...]  # what was left out and why, one line each
 
 
-def held_out(model: Model, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model may be measured on."""
+
+    dataset: Dataset
+    labels: list[Any]  # without white space around them, all known to the model
+    digests: list[str]  # of the items
+    notes: tuple[str, ...]
+
+
+def held_out(model: Model, dataset: Dataset) -> HeldOut:
     """The rows to measure on, and a note for each kind of row left out. DataError when none is left."""
     if dataset.task is None:
         raise DataError(f"{dataset.source} has no labels to measure against. Name their column with --label.")
@@ -35,34 +46,29 @@ def held_out(model: Model, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     tested = dataset if held is None else dataset.select(np.flatnonzero(splits == held))
     notes = [] if held is None else [f"measured on the {held} split, {len(tested):,} of {len(dataset):,} examples"]
     examined = [model.modality.examine(item) for item in tested.inputs]
+    labels = [stripped(label) for label in tested.column("label")]
     keep = np.ones(len(tested), dtype=bool)
     for why, drop in _reasons(model):
-        bad = np.array([drop(one, label) for one, label in zip(examined, tested.column("label"), strict=True)])
+        bad = np.array([drop(one, label) for one, label in zip(examined, labels, strict=True)])
         if (bad & keep).any():
             notes.append(f"left out {(bad & keep).sum():,} that {why}")
         keep &= ~bad
     if not keep.any():
         raise DataError(f"{dataset.source} has no example to measure on: {'; '.join(notes)}. Give new, labelled data.")
-    return tested.select(np.flatnonzero(keep)), tuple(notes)
+    rows = np.flatnonzero(keep)
+    return HeldOut(
+        tested.select(rows), [labels[row] for row in rows], [examined[row].digest for row in rows], tuple(notes)
+    )
 
 
 def _reasons(model: Model) -> list[tuple[str, Callable[[Examined, Any], bool]]]:
     known = set(model.task.score_names)
     return [
         ("cannot be read", lambda one, label: one.problem is not None),
-        ("have no label", lambda one, label: label is None or label == "" or label != label),
+        ("have no label", lambda one, label: label in (None, "") or label != label),
         ("were used to fit the model", lambda one, label: one.digest in model.seen),
-        ("have a label that the model does not know", lambda one, label: bool(known) and not _names(label) <= known),
+        (
+            "have a label that the model does not know",
+            lambda one, label: bool(known) and not known.issuperset(names_in(label)),
+        ),
     ]
-
-
-def _names(label: Any) -> set[str]:
-    label = tidy(label)
-    return set(label) if isinstance(label, list) else {label}
-
-
-def tidy(label: Any) -> Any:
-    """A label as the audit leaves it: without white space around its names."""
-    if isinstance(label, list):
-        return [name.strip() for name in label]
-    return label.strip() if isinstance(label, str) else label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from headstart.backbones.base import Backbone, Provenance
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.deploy import artifact
-from headstart.deploy.evaluation import Evaluation, held_out, tidy
+from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.engine import freeze
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.evidence.base import Evidence
@@ -90,13 +91,10 @@ class Model:
             )
         return self.scores(stored, [one.digest for one in examined])
 
-    def scores(
-        self, stored: Sequence[Any], digests: Sequence[str] | None = None, progress: Progress | None = None
-    ) -> np.ndarray:
+    def scores(self, stored: Sequence[Any], digests: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Like `predict_proba`, for items as the modality stores them, which were examined and have these digests."""
         if not stored:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
-        digests = [self.modality.examine(item).digest for item in stored] if digests is None else digests
         bar = (progress or Progress()).bar
         features = freeze.embed(self.backbone, self.modality, stored, digests, self.plan.cut, bar)
         return self.task.scores(self.head.logits(features), self.plan.temperature)
@@ -107,10 +105,11 @@ class Model:
         Keywords as in `headstart.read` overrule. DataError as there.
         """
         said = {"task": registry.plugin_name(self.task), **{k: v for k, v in reading.items() if v is not None}}
-        try:
-            return read(data, reading=Reading(**{**self.columns, **said}))
-        except DataError:  # other column names, or no columns at all: found out anew
-            return read(data, reading=Reading(**said))
+        without_group = {option: column for option, column in self.columns.items() if option != "group"}
+        for columns in (self.columns, without_group):
+            with suppress(DataError):  # other column names, or no columns at all: found out anew
+                return read(data, reading=Reading(**{**columns, **said}))
+        return read(data, reading=Reading(**said))
 
     def evaluate(self, data: Any, seed: int = 0, progress: Progress | None = None) -> Evaluation:
         """Every metric with its 95 % interval on labelled `data` (a Dataset, or anything that `read` takes).
@@ -125,11 +124,11 @@ class Model:
                 f"{dataset.source} holds {registry.modality(dataset.modality).noun[1]}, but this model takes "
                 f"{self.modality.noun[1]}."
             )
-        tested, notes = held_out(self, dataset)
-        y = self.task.encode([tidy(label) for label in tested.column("label")])
-        scores = self.scores(tested.inputs, progress=progress)
-        scales = Scales(metrics=self.task.metrics(), groups=tested.groups, seed=seed)
-        return Evaluation(score(scales.metrics, y, scores, scales.resamples(len(y))), len(y), notes)
+        held = held_out(self, dataset)
+        y, scores = self.task.encode(held.labels), self.scores(held.dataset.inputs, held.digests, progress)
+        scales = Scales(metrics=self.task.metrics(), groups=held.dataset.groups, seed=seed)
+        found = score(scales.metrics, y, scores, scales.resamples(len(y)), scales.n_groups)
+        return Evaluation(found, len(y), held.notes)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run folder, complete or not at all; RunError when something is there already."""

@@ -148,10 +148,14 @@ class FeatureStore:
         return index
 
     def _wanted_rows(self, shard: Shard, wanted: set[str]) -> dict[str, int] | None:
-        """Wanted digest -> row in this shard; None when the shard is damaged. Each shard is proved once a process."""
-        if shard.folder not in self._checked:
+        """Wanted digest -> row in this shard; None when the shard is damaged. Only shards in use are proved, once."""
+        try:
+            digests = shard.digests.astype(str).tolist()
+        except (OSError, ValueError, EOFError):
+            return None
+        rows = {digest: row for row, digest in enumerate(digests) if digest in wanted}
+        if rows and shard.folder not in self._checked:
             if not shard.is_whole():
                 return None
             self._checked.add(shard.folder)
-        digests = shard.digests.astype(str).tolist()
-        return {digest: row for row, digest in enumerate(digests) if digest in wanted}
+        return rows

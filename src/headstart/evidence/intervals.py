@@ -35,26 +35,28 @@ def resamples(n: int, n_resamples: int, seed: int, groups: Sequence[str] | np.nd
     return counts if groups is None else counts[:, unit]
 
 
-def score(metrics: Sequence[Metric], y: np.ndarray, scores: np.ndarray, weights: Weights) -> Scores:
-    """Each metric's value on the plain sample, with its interval; a metric that is undefined there is left out."""
-    return _intervals(metrics, _values(metrics, y, scores, weights), len(y))
-
-
-def paired_difference(
-    metrics: Sequence[Metric], y: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, weights: Weights
+def score(
+    metrics: Sequence[Metric], y: np.ndarray, scores: np.ndarray, weights: Weights, n_units: int | None = None
 ) -> Scores:
-    """Each metric of a minus that of b, with the interval of the difference on the same resamples."""
-    a, b = (_values(metrics, y, scores, weights) for scores in (scores_a, scores_b))
-    return _intervals(metrics, _minus(a, b))
+    """Each metric's value on the plain sample, with its interval; a metric that is undefined there is left out.
+
+    `n_units` is how many independent units (groups) the examples belong to; None is one each.
+    """
+    return _intervals(metrics, _values(metrics, y, scores, weights), n_units or len(y))
 
 
 def compare(
-    metrics: Sequence[Metric], y: np.ndarray, systems: Mapping[str, np.ndarray], model: str, weights: Weights
+    metrics: Sequence[Metric],
+    y: np.ndarray,
+    systems: Mapping[str, np.ndarray],
+    model: str,
+    weights: Weights,
+    n_units: int | None = None,
 ) -> tuple[dict[str, Scores], dict[str, Scores]]:
     """(scores of each system, `model` minus each other system); `systems` holds scores (N, K) by name."""
     values = {name: _values(metrics, y, scores, weights) for name, scores in systems.items()}
     return (
-        {name: _intervals(metrics, found, len(y)) for name, found in values.items()},
+        {name: _intervals(metrics, found, n_units or len(y)) for name, found in values.items()},
         {name: _intervals(metrics, _minus(values[model], found)) for name, found in values.items() if name != model},
     )
 
@@ -71,8 +73,8 @@ def _minus(a: Values, b: Values) -> Values:
 def _intervals(metrics: Sequence[Metric], values: Values, n: int | None = None) -> Scores:
     """No value without its interval: one that is NaN, or whose resamples all are, stays out.
 
-    `n` examples were scored; None for differences. Where all n are alike (no mistake at all), every resample is too,
-    and the percentiles shrink to a point; a proportion then gets its Wilson interval (1927, doi:10.2307/2276774). A
+    `n` independent units were scored; None for differences. Where all are alike (no mistake at all), every resample
+    is too, and the percentiles shrink to a point; a proportion then gets its Wilson interval (1927, doi:10.2307/2276774). A
     metric that noise moves one way only leans further in the resamples, which are noisier: their mean shift is taken
     off, and the value lies within.
     """

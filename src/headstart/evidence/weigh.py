@@ -50,7 +50,7 @@ def weigh(scales: Scales, test: TestResult, rival: str) -> Evidence:
     """
     weights = scales.resamples(len(test.y))
     systems = {"model": test.scores, scales.naive: test.naive, rival: test.classical}
-    scores, differences = compare(scales.metrics, test.y, systems, "model", weights)
+    scores, differences = compare(scales.metrics, test.y, systems, "model", weights, scales.n_groups)
     primary = _primary(scales, scores["model"])
     sentence, paid = verdict(
         Measured(primary, scores["model"][primary.name], differences[rival][primary.name], rival),

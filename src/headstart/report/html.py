@@ -22,7 +22,6 @@ from headstart.report import outcomes, plots
 
 THIS = "this model"
 N_BINS = 10  # of the calibration curve
-MOST_MISTAKES = 24
 SOLVED_ON_TOP = frozenset({"probe"})  # strategies whose head stands on the cut: stages above it take no part
 
 
@@ -64,7 +63,7 @@ def _view(record: Record) -> dict[str, Any]:
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],
         "remarks": [f for f in record.findings if f.severity != "warning"],
-        "mistakes": record.mistakes[:MOST_MISTAKES],
+        "mistakes": record.mistakes,
         "most_classes": outcomes.MOST_CLASSES,
         "made_of": _made_of(record),
         **_outcome(record),
