@@ -74,9 +74,9 @@ def _intervals(metrics: Sequence[Metric], values: Values, n: int | None = None) 
     """No value without its interval: one that is NaN, or whose resamples all are, stays out.
 
     `n` independent units were scored; None for differences. Where all are alike (no mistake at all), every resample
-    is too, and the percentiles shrink to a point; a proportion then gets its Wilson interval (1927, doi:10.2307/2276774). A
-    metric that noise moves one way only leans further in the resamples, which are noisier: their mean shift is taken
-    off, and the value lies within.
+    is too, and the percentiles shrink to a point; a proportion then gets its Wilson interval (1927,
+    doi:10.2307/2276774). A metric that noise moves one way only leans further in the resamples, which are noisier:
+    their mean shift is taken off, and the value lies within.
     """
     found = {}
     for metric in metrics:
