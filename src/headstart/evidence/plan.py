@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from headstart.errors import PlanError
+from headstart.evidence.base import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthPoint:
+    """What a linear probe on some frozen stages scores on validation."""
+
+    stages: tuple[int, ...]  # indices, from 0 at the input; several are laid side by side
+    name: str  # "layer 5", "layer 3 + layer 5"
+    score: Score  # of the plan's metric
+    val_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to adapt that was considered, and what validation said of it."""
+
+    backbone: str
+    strategy: str  # "partial"
+    settings: dict[str, Any]  # of the strategy
+    title: str  # for people: "stages above layer 3 trained"
+    cut: int
+    n_train: int  # examples that it learnt from: fewer in an early round
+    round: int  # 1, 2 …; 0 is what was solved, not trained
+    cost_passes: float  # what it cost, in frozen passes over train and validation, by counting work
+    seconds: float  # what it took
+    score: Score | None  # of the plan's metric on validation; None when it was not run
+    outcome: str  # "chosen", or why not, for people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +48,20 @@ class Plan:
     cut: int  # index of the first trained stage: stages 0 … cut-1 are frozen
     n_stages: int
     stage_names: tuple[str, ...]
-    strength: float  # regularisation strength of the head, chosen on validation
+    strength: float | None  # regularisation strength of a solved head, chosen on validation; None when it was trained
     temperature: float  # calibration, fitted on validation
     val_loss: float
     classical: str  # the baseline: "HOG + logistic regression"
     seed: int
     reason: str  # one sentence for people
+    settings: dict[str, Any] = field(default_factory=dict)  # of the strategy
+    metric: str = ""  # what the candidates were compared by
+    metric_title: str = ""
+    ships: str = "transfer"  # or "classical": which model the run folder holds
+    budget_passes: float = 0.0  # what the search might cost, in frozen passes
+    depth: tuple[DepthPoint, ...] = ()  # the depth profile of the chosen backbone
+    candidates: tuple[Candidate, ...] = ()  # everything that was considered, the chosen one included
+    scratch: dict[str, Any] = field(default_factory=dict)  # settings of the comparison with random weights
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -30,4 +70,25 @@ class Plan:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Plan:
         """The inverse of `to_json`."""
-        return cls(**{**saved, "stage_names": tuple(saved["stage_names"])})
+        depth = tuple(
+            DepthPoint(**{**point, "stages": tuple(point["stages"]), "score": Score(**point["score"])})
+            for point in saved.get("depth", ())
+        )
+        candidates = tuple(
+            Candidate(**{**one, "score": Score(**one["score"]) if one["score"] else None})
+            for one in saved.get("candidates", ())
+        )
+        return cls(**{**saved, "stage_names": tuple(saved["stage_names"]), "depth": depth, "candidates": candidates})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Plan:
+        """The plan in a JSON file, or in a run folder; PlanError when there is none."""
+        path = Path(path)
+        path = path / "plan.json" if path.is_dir() else path
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise PlanError(
+                f"{path} is not a plan that this version reads ({error}). Give the plan.json of a run folder, or fit "
+                "without --plan."
+            ) from error
