@@ -182,7 +182,7 @@ def assert_stages_hold_all_parameters(backbone: Backbone, unread: tuple[str, ...
     held = [
         f"{path}.{key}"
         for stage in backbone.stages
-        for path in stage.modules
+        for path in (*stage.modules, *stage.shared)
         for key, _ in backbone.network.get_submodule(path).named_parameters()
     ]
     every = [key for key, _ in backbone.network.named_parameters() if not key.startswith(unread)]

@@ -70,7 +70,7 @@ class Registry:
 
 
 MODALITIES = Registry("modalities", "Modality")
-BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "fetch", "pixels"}))
+BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "pixels", "resume"}))
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
 

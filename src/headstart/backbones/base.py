@@ -1,23 +1,27 @@
 """A backbone is a pretrained network seen as an ordered list of stages.
 
 The network's own code runs: hooks on the stages read their outputs on the way, so that one forward pass gives the
-pooled features at every depth, and it stops after the last stage that was asked for.
+pooled features at every depth, or the whole activations at some, and it stops after the last stage that was asked for.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-FEATURES_FORMAT = 1  # raise it when the code changes what the same weights and items give
+from headstart.backbones.changes import Changes
+
+FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class Stage:
 
     name: str  # for people: "layer 3"
     modules: tuple[str, ...]  # paths of its submodules in the order in which they run; the last one gives the features
+    shared: tuple[str, ...] = ()  # modules that later stages read too; they freeze with this one, but always run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,7 @@ class Backbone(ABC):
         self.stages = tuple(stages)
         self.provenance = provenance
         self.preprocessing = dict(preprocessing)  # JSON values only: it is part of the fingerprint
+        self.changes: Changes | None = None  # what an adapted network differs by from the pretrained one
 
     @classmethod
     @abstractmethod
@@ -92,6 +98,60 @@ class Backbone(ABC):
     @abstractmethod
     def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """A stage's output as one vector an example: (N, T, D) or (N, C, H, W) to (N, D), float32."""
+
+    def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """An activation (N, …) as one tensor an example, without padding: (T_i, D) for texts, (C, H, W) for pictures."""
+        if "attention_mask" not in inputs:
+            return list(activation)
+        return [row[:n] for row, n in zip(activation, inputs["attention_mask"].sum(1).tolist(), strict=True)]
+
+    def placeholders(self, items: Sequence[Any]) -> dict[str, Tensor]:
+        """Keyword arguments for a pass that is resumed above a cut: all that later stages read besides the activation.
+
+        Tokens and their mask are cheap. Pictures are not looked at again, and take no memory.
+        """
+        if self.modality != "image":
+            return self.collate(items)
+        assert self.detail is not None, "a backbone for pictures must say their side"
+        return {"pixel_values": torch.zeros(1).expand(len(items), 3, self.detail, self.detail)}
+
+    def reinitialised(self) -> nn.Module:
+        """The same network with random weights, from torch's global generator; for training from scratch."""
+        network = copy.deepcopy(self.network)
+        for module in network.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        return network
+
+    @property
+    def source_head(self) -> tuple[Tensor, Tensor] | None:
+        """(weight (Z, D), bias (Z,)) of its source task's classifier on the pooled last stage; None when it has none."""
+        return None
+
+    def adapted(self, changes: Changes) -> Backbone:
+        """This backbone with what training changed; the pretrained one stays as it is."""
+        other = copy.copy(self)
+        other.network = changes.apply(copy.deepcopy(self.network)).eval().requires_grad_(False)
+        other.changes = changes
+        return other
+
+    def stage_shares(self, items: Sequence[Any]) -> list[float]:
+        """The share of a forward pass's work that each stage does, by counting its multiplications on these items."""
+        counts = [0.0]
+        inputs = self.collate(items)
+
+        def seen(module: nn.Module, args: Any, output: Any) -> None:
+            counts.append(float(counter.get_total_flops()))
+
+        hooks = [self.network.get_submodule(stage.modules[-1]).register_forward_hook(seen) for stage in self.stages]
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                self.network(**inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        work = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+        return [one / (sum(work) or 1.0) for one in work]
 
     @property
     def n_stages(self) -> int:
@@ -113,24 +173,36 @@ class Backbone(ABC):
             "preprocessing": self.preprocessing,
             "stages": [asdict(stage) for stage in self.stages],
             "dtype": str(next(self.network.parameters()).dtype),
+            **({"changes": self.changes.sha256} if self.changes else {}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
-    @torch.inference_mode()
     def pooled(self, inputs: Mapping[str, Tensor], n_frozen: int | None = None) -> list[Tensor]:
         """Pooled features (N, D_s), float32, of the first `n_frozen` stages (default all), from one forward pass."""
-        wanted = self.stages[: self.n_stages if n_frozen is None else n_frozen]
+        wanted = range(self.n_stages if n_frozen is None else n_frozen)
+        return self._read(inputs, wanted, lambda output: self.pool(output, inputs).float())
+
+    def activations(self, inputs: Mapping[str, Tensor], cut: int) -> Tensor:
+        """The whole output (N, …) of the stage below `cut`: what the stages above it go on from."""
+        return self._read(inputs, [cut - 1], tensor_of)[0]
+
+    @torch.inference_mode()
+    def _read(
+        self, inputs: Mapping[str, Tensor], stages: Sequence[int], look: Callable[[Any], Tensor]
+    ) -> list[Tensor]:
+        """What `look` makes of the output of each of these stages, in one pass that ends after the last."""
         found: list[Tensor] = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
-            found.append(self.pool(output, inputs).float())
-            if len(found) == len(wanted):
-                raise _Enough
+            found.append(look(output))
+            if len(found) == len(stages):
+                raise Enough
 
-        hooks = [self.network.get_submodule(s.modules[-1]).register_forward_hook(keep) for s in wanted]
+        modules = [self.network.get_submodule(self.stages[index].modules[-1]) for index in stages]
+        hooks = [module.register_forward_hook(keep) for module in modules]
         try:
             self.network(**inputs)
-        except _Enough:
+        except Enough:
             pass
         finally:
             for hook in hooks:
@@ -138,5 +210,10 @@ class Backbone(ABC):
         return found
 
 
-class _Enough(Exception):  # noqa: N818  (a signal, not an error)
+def tensor_of(output: Any) -> Tensor:
+    """The hidden states in a module's output, which may be a tuple that starts with them."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class Enough(Exception):  # noqa: N818  (a signal, not an error)
     """Ends a forward pass after the last stage that was asked for."""

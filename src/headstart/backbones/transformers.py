@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, float32, nn
 
-from headstart.backbones.base import Backbone, Located, Provenance, Stage
+from headstart.backbones.base import Backbone, Located, Provenance, Stage, tensor_of
 from headstart.backbones.pixels import Pixels
 from headstart.errors import BackboneError, MissingExtraError, did_you_mean, listed
 
@@ -34,8 +34,9 @@ class Family:
     """Where the stages of one architecture are. A path ending in "?" is left out where a network has no such module."""
 
     modality: str
-    first: tuple[str, ...]  # stage 0; parameters that every layer shares stand here, because they freeze with it
+    first: tuple[str, ...]  # stage 0
     layers: str  # path of the list of layers, one stage each
+    shared: tuple[str, ...] = ()  # what every layer reads; it freezes with stage 0
     after_first_layer: tuple[str, ...] = ()
     last: tuple[str, ...] = ()  # final norm, part of the last stage
     groups: tuple[int, ...] = ()  # layers a stage, where it is not one each
@@ -55,14 +56,18 @@ FAMILIES = {  # config.json's model_type: its stages
     "electra": Family(modality="text", first=("embeddings", "embeddings_project?"), layers="encoder.layer"),
     "mpnet": Family(
         modality="text",
-        first=("encoder.relative_attention_bias", "embeddings"),
+        first=("embeddings",),
+        shared=("encoder.relative_attention_bias",),
         layers="encoder.layer",
         reserved_positions=2,
     ),
-    "deberta": Family(modality="text", first=("encoder.rel_embeddings?", "embeddings"), layers="encoder.layer"),
+    "deberta": Family(
+        modality="text", first=("embeddings",), shared=("encoder.rel_embeddings?",), layers="encoder.layer"
+    ),
     "deberta-v2": Family(
         modality="text",
-        first=("encoder.rel_embeddings?", "encoder.LayerNorm?", "embeddings"),
+        first=("embeddings",),
+        shared=("encoder.rel_embeddings?", "encoder.LayerNorm?"),
         layers="encoder.layer",
         after_first_layer=("encoder.conv?",),
     ),
@@ -121,6 +126,11 @@ class Transformers(Backbone):
             )
         return cls(network, _stages(family, network, located), Provenance.of(located, network), reader)
 
+    def reinitialised(self) -> nn.Module:
+        """A network of the same settings, initialised as its authors do."""
+        network: Any = self.network
+        return type(network)(network.config)
+
     @property
     def batch_budget(self) -> int:
         """Tokens, padding counted, or pictures."""
@@ -138,8 +148,7 @@ class Transformers(Backbone):
 
     def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, T, D), (N, C, H, W) or an already pooled (N, D) to (N, D); padding does not count."""
-        features: Tensor = output if isinstance(output, Tensor) else output[0]
-        features = features.float()
+        features = tensor_of(output).float()
         if features.ndim == 4:
             return features.mean((2, 3))
         if "attention_mask" in inputs:
@@ -245,10 +254,11 @@ def _stages(family: Family, network: nn.Module, located: Located) -> list[Stage]
         layers.append([f"{family.layers}.{n}" for n in range(start, start + size)])
         layers[-1] += there(family.after_first_layer) if i == 0 else ()
     layers[-1] += there(family.last)
-    stages = [Stage(name="embeddings" if family.modality == "text" else "stem", modules=there(family.first))]
+    name = "embeddings" if family.modality == "text" else "stem"
+    stages = [Stage(name=name, modules=there(family.first), shared=there(family.shared))]
     stages += [Stage(name=f"{family.noun} {i + 1}", modules=tuple(modules)) for i, modules in enumerate(layers)]
     stages += [Stage(name="head", modules=there(family.head))] if family.head else []
-    unknown = [path for stage in stages for path in stage.modules if path not in paths]
+    unknown = [path for stage in stages for path in (*stage.modules, *stage.shared) if path not in paths]
     if unknown or n_layers != sum(sizes):
         raise BackboneError(
             f"{located.name} is not laid out as its family should be: {n_layers} modules in {family.layers!r}, "

@@ -1,0 +1,130 @@
+"""A backbone's network that starts at a cut: what is below hands back a cached activation, what is above is trained.
+
+The network's own forward runs. Each frozen module keeps its place and its parameters, but its `forward` returns the
+activation that it was given, so that masks, positions and pooling stay the model's own business.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.backbones.base import Backbone, Enough
+
+Normalisation = nn.modules.batchnorm._BatchNorm
+
+
+class Resumable(nn.Module):
+    """A copy of the stages from `cut` on, with the frozen ones shared; gives the pooled last stage.
+
+    Frozen stages stay in `eval()`, and so does every batch norm: its statistics are the pretrained ones, since the
+    batches of a small data set give worse ones. Only `from_scratch` everything moves.
+    """
+
+    def __init__(self, backbone: Backbone, cut: int, example: Mapping[str, Tensor], from_scratch: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.cut, self.from_scratch = [backbone], cut, from_scratch  # in a list: not a submodule
+        self.network = backbone.reinitialised() if from_scratch else _copy(backbone, cut)
+        self._activation: Tensor | None = None
+        self.trained_names = self._names()
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in self.trained_names)
+        if from_scratch:
+            for module in self.network.modules():
+                if isinstance(module, Normalisation):
+                    module.momentum = 0.1  # a hundredth, as some networks have it, never settles in a few epochs
+        self._hand_back(example)
+        self.train()
+
+    def forward(self, inputs: Mapping[str, Tensor], activation: Tensor | None = None) -> Tensor:
+        """Pooled last stage (N, D), float32. With `activation`, the stages below the cut are not run."""
+        found: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            found.append(self.backbone[0].pool(output, inputs).float())
+            raise Enough
+
+        hook = self.last.register_forward_hook(keep)
+        self._activation = activation
+        try:
+            with suppress(Enough):
+                self.network(**inputs)
+        finally:
+            hook.remove()
+            self._activation = None
+        return found[0]
+
+    def train(self, mode: bool = True) -> Resumable:
+        """Training mode above the cut only, and not for batch norms of pretrained networks."""
+        super().train(mode)
+        for stage in self.backbone[0].stages[: self.cut]:
+            for path in (*stage.modules, *stage.shared):
+                self.network.get_submodule(path).eval()
+        if not self.from_scratch:
+            for module in self.network.modules():
+                if isinstance(module, Normalisation):
+                    module.eval()
+        return self
+
+    @property
+    def last(self) -> nn.Module:
+        """The module whose output is pooled."""
+        return self.network.get_submodule(self.backbone[0].stages[-1].modules[-1])
+
+    def stage_parameters(self, index: int) -> list[nn.Parameter]:
+        """The parameters of one stage that are trained."""
+        stage = self.backbone[0].stages[index]
+        modules = [self.network.get_submodule(path) for path in (*stage.modules, *stage.shared)]
+        return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+    def _names(self) -> frozenset[str]:
+        stages = self.backbone[0].stages[self.cut :]
+        prefixes = tuple(f"{path}." for stage in stages for path in (*stage.modules, *stage.shared))
+        return frozenset(name for name, _ in self.network.named_parameters() if name.startswith(prefixes))
+
+    @torch.no_grad()
+    def _hand_back(self, example: Mapping[str, Tensor]) -> None:
+        """Let every frozen module return the activation, in the form of its own output on the example."""
+        frozen = [path for stage in self.backbone[0].stages[: self.cut] for path in stage.modules]
+        outputs: dict[str, Any] = {}
+        modules = {path: self.network.get_submodule(path) for path in frozen}
+        hooks = [
+            module.register_forward_hook(lambda _m, _a, output, path=path: outputs.__setitem__(path, output))
+            for path, module in modules.items()
+        ]
+        self.eval()
+        self(example)
+        for hook in hooks:
+            hook.remove()
+        for path, module in modules.items():
+            module.forward = self._replacement(module.forward, outputs[path])
+
+    def _replacement(self, original: Any, output: Any) -> Any:
+        rest = None
+        if not isinstance(output, Tensor):  # sizes and the like are the same for every example; tensors are not read
+            rest = tuple(None if isinstance(value, Tensor) else value for value in output[1:])
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._activation is None:
+                return original(*args, **kwargs)
+            return self._activation if rest is None else (self._activation, *rest)
+
+        return forward
+
+
+def _copy(backbone: Backbone, cut: int) -> nn.Module:
+    """The network, with its own copy of what is trained; frozen tensors are shared, not copied."""
+    frozen = [
+        backbone.network.get_submodule(path)
+        for stage in backbone.stages[:cut]
+        for path in (*stage.modules, *stage.shared)
+    ]
+    shared = {id(p): p for module in frozen for p in module.parameters()}
+    return copy.deepcopy(backbone.network, shared)
+
+
