@@ -21,3 +21,19 @@ def batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
         found.append(order[start : start + n_rows])
         start += n_rows
     return found
+
+
+def shuffled_batches(lengths: Sequence[int], size: int, seed: int, bucket: int = 16) -> list[np.ndarray]:
+    """Indices of the examples of each batch of one epoch, in random order; every example stands in exactly one.
+
+    Within buckets of `bucket` batches examples of like length go together, which saves half of a forward pass that
+    random batches of texts spend on padding.
+    """
+    rng = np.random.default_rng(seed)
+    order, sizes = rng.permutation(len(lengths)), np.asarray(lengths)
+    found = []
+    for start in range(0, len(order), size * bucket):
+        some = order[start : start + size * bucket]
+        some = some[np.argsort(-sizes[some], kind="stable")]
+        found += [some[i : i + size] for i in range(0, len(some), size)]
+    return [found[i] for i in rng.permutation(len(found))]

@@ -3,10 +3,15 @@
 A store belongs to one backbone fingerprint (weights, preprocessing, stages, dtype) and is addressed by content: a row
 is found by the sha256 of its item, so new splits, labels, or a few more files run the backbone only over what is new.
 
-    features/<fingerprint>/shard-<random>/
+    features/<fingerprint>/shard-<random>/          pooled, every stage
         digests.npy    (n,) ascii sha256 of each item
         stage_00.npy   (n, D_0) float32 … one file per stage
         seal.json      sha256 of every file above
+    features/<fingerprint>/cut-03/shard-<random>/   whole activations at a cut, unpadded
+        digests.npy
+        values.npy     (sum of sizes,) float32, item after item
+        shapes.npy     (n, axes) int64 of each item
+        seal.json
 
 A shard is written in a temporary folder, sealed last and renamed into place: it is whole or not there. A file whose
 sha256 is not the sealed one is never read: its shard is thrown away, and its items are computed again.
@@ -48,6 +53,16 @@ class Shard:
         """(n, D) float32, memory-mapped."""
         return np.load(self.folder / f"stage_{index:02d}.npy", mmap_mode="r")
 
+    def activation(self, row: int) -> np.ndarray:
+        """One item's whole activation, memory-mapped."""
+        values, shapes, ends = self._activations
+        return values[ends[row] - np.prod(shapes[row]) : ends[row]].reshape(shapes[row])
+
+    @cached_property
+    def _activations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shapes = np.load(self.folder / "shapes.npy")
+        return np.load(self.folder / "values.npy", mmap_mode="r"), shapes, shapes.prod(axis=1).cumsum()
+
     def is_whole(self) -> bool:
         """Whether every file is there and has the sealed sha256."""
         try:
@@ -75,6 +90,19 @@ class Features:
         return out
 
 
+@dataclass(frozen=True)
+class Activations:
+    """Whole outputs of the stage below a cut, of N items: what is above goes on from there."""
+
+    shards: Sequence[Shard]
+    shard_of: np.ndarray  # (N,)
+    row_of: np.ndarray  # (N,)
+
+    def rows(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """The activation of each of these items, float32, memory-mapped: (T, D) for a text, (C, H, W) for a picture."""
+        return [self.shards[self.shard_of[row]].activation(int(self.row_of[row])) for row in rows]
+
+
 @dataclass
 class FeatureStore:
     """The sealed shards of one backbone; `folder` is made when the first one is added."""
@@ -100,10 +128,19 @@ class FeatureStore:
 
     def add(self, digests: Sequence[str], stages: Sequence[np.ndarray]) -> None:
         """Keep the features (n, D_s) of n items at every stage, as one sealed shard."""
+        named = {f"stage_{i:02d}.npy": np.asarray(stage, dtype=np.float32) for i, stage in enumerate(stages)}
+        self._keep(digests, named)
+
+    def add_activations(self, digests: Sequence[str], activations: Sequence[np.ndarray]) -> None:
+        """Keep the whole activation of each of n items, all with as many axes, as one sealed shard."""
+        values = np.concatenate([one.ravel() for one in activations]).astype(np.float32, copy=False)
+        shapes = np.array([one.shape for one in activations], dtype=np.int64)
+        self._keep(digests, {"values.npy": values, "shapes.npy": shapes})
+
+    def _keep(self, digests: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
         name = uuid.uuid4().hex
         making, done = self.folder / f"making-{name}", self.folder / f"shard-{name}"
-        files = {"digests.npy": np.array(digests, dtype="S64")}
-        files |= {f"stage_{i:02d}.npy": np.asarray(stage, dtype=np.float32) for i, stage in enumerate(stages)}
+        files = {"digests.npy": np.array(digests, dtype="S64"), **arrays}
         try:
             making.mkdir(parents=True)
             for file, array in files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,14 +13,18 @@ import numpy as np
 from headstart import places
 from headstart.backbones.base import Backbone
 from headstart.data.batch import batches
-from headstart.engine.features import Features, FeatureStore
+from headstart.engine.allocator import keep_memory
+from headstart.engine.features import Activations, Features, FeatureStore
 from headstart.errors import RunError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
 Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+Look = Callable[[dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what is kept of each of its items
+Pieces = list[tuple[str, list[np.ndarray]]]  # digest, what is kept of the item
 
-SHARD_ITEMS, SHARD_S = 1024, 20.0  # a killed pass loses at most so many items, or so many seconds
+SHARD_ITEMS, SHARD_S, SHARD_BYTES = 1024, 20.0, 256 << 20  # a killed pass loses at most so much
+MOST_OF_THE_DISK = 0.5  # of what is free, that activations at one cut may take
 
 
 def features(
@@ -27,6 +32,52 @@ def features(
 ) -> Features:
     """Pooled features of N stored items at every stage; only items that no earlier pass has seen are run."""
     store = FeatureStore(places.features() / backbone.fingerprint)
+
+    def keep(pieces: list[tuple[np.ndarray, list[np.ndarray]]], names: list[str]) -> None:
+        store.add(names, [np.concatenate(stage) for stage in zip(*(stages for _, stages in pieces), strict=True)])
+
+    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+        return [stage.numpy(force=True) for stage in backbone.pooled(inputs)]
+
+    return _filled(store, backbone, modality, items, digests, progress, look, keep)
+
+
+def activations(
+    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], cut: int, progress: Progress
+) -> Activations:
+    """Whole outputs of the stage below `cut` of N stored items; only items that no earlier pass has seen are run."""
+    store = FeatureStore(places.features() / backbone.fingerprint / f"cut-{cut:02d}")
+
+    def keep(pieces: list[tuple[np.ndarray, list[np.ndarray]]], names: list[str]) -> None:
+        store.add_activations(names, [one for _, batch in pieces for one in batch])
+
+    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+        return [one.numpy(force=True) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
+
+    found = _filled(store, backbone, modality, items, digests, progress, look, keep)
+    return Activations(found.shards, found.shard_of, found.row_of)
+
+
+def fits_on_disk(backbone: Backbone, modality: Modality, items: Sequence[Any], cut: int) -> bool:
+    """Whether the activations at `cut` of all items would leave the disk half of what is free; judged by a few."""
+    few = [modality.open(item, backbone.detail) for item in items[:: max(1, len(items) // 16)][:16]]
+    inputs = backbone.collate(few)
+    size = np.mean([one.numel() * 4 for one in backbone.unpad(backbone.activations(inputs, cut), inputs)])
+    folder = next(path for path in (places.features(), *places.features().parents) if path.exists())
+    return bool(size * len(items) < MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
+
+
+def _filled(
+    store: FeatureStore,
+    backbone: Backbone,
+    modality: Modality,
+    items: Sequence[Any],
+    digests: Sequence[str],
+    progress: Progress,
+    look: Look,
+    keep: Callable[[list[tuple[np.ndarray, list[np.ndarray]]], list[str]], None],
+) -> Features:
+    """What the store holds of the items, after running the backbone over those that it lacks."""
     found, missing = store.find(digests)
     if store.thrown_away:
         progress.say(
@@ -35,21 +86,24 @@ def features(
     if not missing:
         return found
     store.check_writable()
-    first_of = {digests[i]: i for i in reversed(missing)}  # identical items run once
-    todo = sorted(first_of.values())
-    kept_digests: list[str] = []
-    kept: list[list[np.ndarray]] = []
-    since = time.monotonic()
-    with progress.bar(len(todo), modality.noun[1]) as advance:
-        for rows, stages in run(backbone, modality, [items[i] for i in todo]):
-            kept_digests += [digests[todo[row]] for row in rows]
-            kept.append(stages)
-            if len(kept_digests) >= SHARD_ITEMS or time.monotonic() - since > SHARD_S:
-                store.add(kept_digests, _joined(kept))
-                kept_digests, kept, since = [], [], time.monotonic()
+    lacking = {digests[i] for i in missing}
+    first_of = {digests[i]: i for i in reversed(range(len(digests)))}  # identical items run once
+    distinct = sorted(first_of.values())
+    pieces: list[tuple[np.ndarray, list[np.ndarray]]] = []
+    names: list[str] = []
+    size, since = 0, time.monotonic()
+    with progress.bar(len(lacking), modality.noun[1]) as advance:
+        wanted = np.array([digests[i] in lacking for i in distinct])
+        for rows, arrays in run(backbone, modality, [items[i] for i in distinct], look, wanted):
+            pieces.append((rows, arrays))
+            names += [digests[distinct[row]] for row in rows]
+            size += sum(array.nbytes for array in arrays)
+            if len(names) >= SHARD_ITEMS or size > SHARD_BYTES or time.monotonic() - since > SHARD_S:
+                keep(pieces, names)
+                pieces, names, size, since = [], [], 0, time.monotonic()
             advance(len(rows))
-        if kept:
-            store.add(kept_digests, _joined(kept))
+        if names:
+            keep(pieces, names)
     found, missing = store.find(digests)
     if missing:
         raise RunError(f"Another process is clearing the feature cache {store.folder}. Run this again.")
@@ -57,18 +111,23 @@ def features(
 
 
 def embed(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], n_frozen: int, bar: Bar
+    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], stages: Sequence[int], bar: Bar
 ) -> np.ndarray:
-    """Features (N, D) float32 of the last of the first `n_frozen` stages, for prediction.
+    """Features (N, D) float32 of these stages side by side, for prediction.
 
     What the cache holds is read from it; the rest is run no further than needed, and not kept.
     """
     found, missing = FeatureStore(places.features() / backbone.fingerprint).find(digests)
     known = np.setdiff1d(np.arange(len(items)), missing)
-    parts = [(known, found.stage(n_frozen - 1, known))] if len(known) else []
+    parts = [(known, side_by_side(found, stages, known))] if len(known) else []
+
+    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+        pooled = backbone.pooled(inputs, max(stages) + 1)
+        return [np.concatenate([pooled[stage].numpy(force=True) for stage in stages], axis=1)]
+
     with bar(len(missing), modality.noun[1]) as advance:
-        for rows, stages in run(backbone, modality, [items[i] for i in missing], n_frozen):
-            parts.append((np.asarray(missing)[rows], stages[-1]))
+        for rows, (features,) in run(backbone, modality, [items[i] for i in missing], look):
+            parts.append((np.asarray(missing)[rows], features))
             advance(len(rows))
     out = np.empty((len(items), parts[0][1].shape[1] if parts else 0), dtype=np.float32)
     for rows, features in parts:
@@ -76,20 +135,25 @@ def embed(
     return out
 
 
-def run(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], n_frozen: int | None = None
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """(positions of the items, their features (n, D_s) at each stage), a batch at a time.
+def side_by_side(features: Features, stages: Sequence[int], rows: np.ndarray) -> np.ndarray:
+    """(n, sum of widths) float32: these stages of the items at `rows`, next to each other."""
+    columns = [features.stage(stage, rows) for stage in stages]
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
-    Batches come in a seeded random order, so that the rate seen so far foretells the time left.
+
+def run(
+    backbone: Backbone, modality: Modality, items: Sequence[Any], look: Look, wanted: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """(positions of the items, what `look` makes of them), a batch at a time; only the `wanted` (N,) ones are run.
+
+    Batches are those of all items, so that a pass that was killed goes on in the very batches it would have had: the
+    padding of a batch shows in the last digit. They come in a seeded random order, so that the rate seen so far
+    foretells the time left.
     """
+    keep_memory()
     plan = batches(backbone.lengths(items), backbone.batch_budget) if items else []
     for number in np.random.default_rng(0).permutation(len(plan)):
-        rows = plan[number]
-        opened = [modality.open(items[row], backbone.detail) for row in rows]
-        stages = backbone.pooled(backbone.collate(opened), n_frozen)
-        yield rows, [stage.numpy(force=True) for stage in stages]
-
-
-def _joined(kept: list[list[np.ndarray]]) -> list[np.ndarray]:
-    return [np.concatenate(stage) for stage in zip(*kept, strict=True)]
+        rows = plan[number] if wanted is None else plan[number][wanted[plan[number]]]
+        if len(rows):
+            opened = [modality.open(items[row], backbone.detail) for row in rows]
+            yield rows, look(backbone.collate(opened))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+from torch import nn
 
-from headstart.tasks.base import LinearHead, Task
+from headstart.backbones.changes import Changes
+from headstart.backbones.resume import Resumable
+from headstart.errors import PlanError
+from headstart.tasks.base import LinearHead
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,100 @@ class Adapted:
     """What a strategy learnt."""
 
     head: LinearHead
-    strength: float  # regularisation strength that validation chose
-    val_loss: float  # mean loss on validation at that strength
+    strength: float | None  # regularisation strength that validation chose; None for a head that was trained
+    val_loss: float  # mean loss on validation
+    changes: Changes | None = None  # what it changed in the backbone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy(ABC):
     """Settings of one way to learn. One public subclass a file, named after the file."""
 
+    title: ClassVar[str]  # for people: "linear probe"
+
     @abstractmethod
     def cut(self, n_stages: int) -> int:
         """Index of the first trained stage; everything below it runs once. PlanError when out of range."""
 
-    @abstractmethod
-    def adapt(self, task: Task, train: Part, val: Part, seed: int) -> Adapted:
-        """Learn on train, choose on validation."""
+    def settings(self) -> dict[str, Any]:
+        """What makes this strategy again, as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Strategy):
+    """A strategy that trains stages of the backbone by gradient descent; the settings of the training.
+
+    AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) under a one-cycle schedule (Smith & Topin 2017,
+    arXiv:1708.07120), from a solved probe's head: what is pretrained is not torn by a random one (LP-FT, Kumar et al.
+    2022, arXiv:2202.10054).
+    """
+
+    epochs: int = 3
+    batch_size: int = 16
+    learning_rate: float = 1e-4  # of the last stage at the peak
+    head_rate: float = 10.0  # the head's rate is so many times that of the last stage
+    stage_decay: float = 0.9  # each stage's rate is so many times that of the one above it (ULMFiT, arXiv:1801.06146)
+    weight_decay: float = 0.01
+    patience: int = 3  # epochs in a row that may be no better on validation before training ends
+    class_weight: str | None = None  # "balanced": every class counts the same, however many examples it has
+    augment: bool = False  # a new random view of each example in every epoch (cut 0), or one of `views` cached ones
+    views: int = 1  # cached views of each example below the cut, the plain one among them
+
+    from_probe: ClassVar[bool] = True  # whether the head starts as the solved probe
+    from_scratch: ClassVar[bool] = False  # whether the backbone starts with random weights
+    backward_cost: ClassVar[float] = 2.0  # of a backward pass above the cut, in forward passes
+
+    def prepare(self, upper: Resumable) -> None:  # noqa: B027  (most have nothing to prepare)
+        """Change the network in place before it is trained; what is trained has `requires_grad`."""
+
+    def rates(self, n_stages: int) -> list[float]:
+        """The peak learning rate of every stage, 0.0 below the cut."""
+        cut = self.cut(n_stages)
+        return [
+            0.0 if index < cut else self.learning_rate * self.stage_decay ** (n_stages - 1 - index)
+            for index in range(n_stages)
+        ]
+
+    def trains(self, stage: int, n_stages: int, epoch: int) -> bool:
+        """Whether a stage above the cut is trained in this epoch; all are, unless they are unfrozen one by one."""
+        return True
+
+    def changes(self, upper: Resumable) -> Changes:
+        """What was learnt above the cut, as a run folder keeps it."""
+        state = upper.network.state_dict()
+        return Changes({name: state[name].detach().cpu().clone() for name in sorted(upper.trained_names)})
+
+    def check(self) -> None:
+        """PlanError when a setting is out of range."""
+        for name, low in (("epochs", 1), ("batch_size", 1), ("views", 1), ("patience", 1)):
+            if getattr(self, name) < low:
+                raise PlanError(f"{name}={getattr(self, name)}, but it must be at least {low}.")
+        if not 0 < self.learning_rate < 1:
+            raise PlanError(f"learning_rate={self.learning_rate}, but it must be between 0 and 1; 1e-4 is usual.")
+        if self.class_weight not in (None, "balanced"):
+            raise PlanError(f"class_weight={self.class_weight!r} is not known. Give 'balanced', or nothing.")
+
+    def __post_init__(self) -> None:
+        self.check()
+
+
+def stage_range(name: str, value: int, low: int, n_stages: int) -> int:
+    """A cut that a user chose; PlanError unless it is one of low … n_stages - 1."""
+    if not low <= value < n_stages:
+        raise PlanError(
+            f"freeze={value}, but {name} on this backbone of {n_stages} stages can freeze {low} to {n_stages - 1} of "
+            f"them. Pass such a value, or --strategy probe to freeze all."
+        )
+    return value
+
+
+def linear_weights(module: nn.Module, prefix: str) -> list[str]:
+    """Names of the submodules whose weight is a matrix: linear layers, and convolutions of one pixel."""
+    return [
+        f"{prefix}.{name}" if name else prefix
+        for name, one in module.named_modules()
+        if isinstance(one, nn.Linear)
+        or (isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.groups == 1)
+    ]
+

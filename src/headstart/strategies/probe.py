@@ -1,4 +1,4 @@
-"""A linear probe: every frozen stage stays as it was, and a linear head is solved on the features of the last one.
+"""A linear probe: every stage stays as it was, and a linear head is solved on the features of one, or of several.
 
 Alain & Bengio 2016 (arXiv:1610.01644) read off with such probes what each layer knows; Kornblith et al. 2018
 (arXiv:1805.08974) measured with them how well ImageNet networks transfer.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -22,18 +22,28 @@ PATIENCE = 2  # strengths in a row that may be no better on validation before th
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Strategy):
-    """Freeze every stage below the cut, drop those above it, solve a linear head on the last frozen one."""
+    """Freeze every stage below the cut, drop those above it, solve a linear head on frozen ones."""
+
+    title: ClassVar = "linear probe"
 
     freeze: int | None = None  # how many stages are frozen and run, counted from the input; None is all
+    stages: tuple[int, ...] | None = None  # indices of the stages whose features stand side by side; None is the last
+    class_weight: str | None = None  # "balanced": every class counts the same
 
     def cut(self, n_stages: int) -> int:
-        """How many stages run. PlanError when `freeze` is not one of 1 … n_stages."""
+        """How many stages run. PlanError when `freeze` or `stages` is out of range."""
         freeze = n_stages if self.freeze is None else self.freeze
+        if self.stages:
+            freeze = max(self.stages) + 1
         if not 1 <= freeze <= n_stages:
             raise PlanError(
                 f"freeze={freeze}, but this backbone has {n_stages} stages. Pass a value from 1 to {n_stages}."
             )
         return freeze
+
+    def read(self, n_stages: int) -> tuple[int, ...]:
+        """Indices of the stages that the head reads."""
+        return tuple(self.stages) if self.stages else (self.cut(n_stages) - 1,)
 
     def adapt(self, task: Task, train: Part, val: Part, seed: int) -> Adapted:
         """The head of the strength that does best on validation; it takes raw features. DataError when val is empty."""
@@ -41,7 +51,7 @@ class Probe(Strategy):
             raise DataError("The val split is empty, so no regularisation can be chosen. Give it some examples.")
         features, unfold = standardised(train.features)
         best, n_worse = None, 0
-        for strength, standard_head in task.heads(features, train.y, seed):
+        for strength, standard_head in task.heads(features, train.y, seed, self.class_weight):
             head = unfold(standard_head)
             loss = float(task.losses(val.y, task.scores(head.logits(val.features))).mean())
             if best is None or loss < best.val_loss:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Weights = np.ndarray  # (B, N): how often each example counts in each of B resamples
 
@@ -64,11 +67,29 @@ class Task(ABC):
         """Labels as y: (N,) int64 class indices, (N, K) 0/1 float32, or (N,) float32 numbers."""
 
     @abstractmethod
-    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+    def heads(
+        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+    ) -> Iterator[tuple[float, LinearHead]]:
         """(regularisation strength, solved head) along a path of strengths, strongest first.
 
-        `features` (N, D) is a standardised float32 array or a sparse matrix.
+        `features` (N, D) is a standardised float32 array or a sparse matrix. `class_weight` "balanced" lets every
+        class count the same; it means nothing for a number.
         """
+
+    @abstractmethod
+    def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Loss of each example (N,), of logits (N, K) in `unit` and y on the same device.
+
+        `weight` (K,) says how much each class counts, None is all the same.
+        """
+
+    def class_weights(self, y: np.ndarray) -> np.ndarray | None:
+        """(K,) float32 weights under which every class of y counts the same; None where there are no classes."""
+        return None
+
+    def unit(self, y: np.ndarray) -> tuple[float, float]:
+        """(origin, scale) in which a head is trained; (0, 1), but for numbers their mean and standard deviation."""
+        return 0.0, 1.0
 
     @abstractmethod
     def scores(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import softmax
@@ -14,6 +14,9 @@ from scipy.special import softmax
 from headstart.errors import DataError, did_you_mean, listed
 from headstart.tasks import linear, metrics
 from headstart.tasks.base import LinearHead, Metric, Task, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,9 @@ class Classification(Task):
         """Class indices (N,) int64; DataError for a label that is not one of the class names."""
         return class_indices(labels, self.class_names)
 
-    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+    def heads(
+        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+    ) -> Iterator[tuple[float, LinearHead]]:
         """(C, head) of multinomial logistic regression, strongest regularisation (smallest C) first.
 
         A class that train does not hold gets a constant logit that amounts to half an example. DataError when train
@@ -64,7 +69,7 @@ class Classification(Task):
                 f"The train split holds only the class {self.class_names[present[0]]!r}; it needs at least two. "
                 "Give other splits, or more examples."
             )
-        solve = linear.logistic_solver(features, y)
+        solve = linear.logistic_solver(features, y, class_weight)
         for strength in linear.logistic_strengths(features):
             weight, bias = solve(strength)
             if len(present) == 2:  # one logit z; the softmax of (-z/2, z/2) is its sigmoid
@@ -76,6 +81,18 @@ class Classification(Task):
             )
             head.weight[present], head.bias[present] = weight, bias
             yield float(strength), head
+
+    def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Cross-entropy (N,); with `weight` that of the true class, relative to the mean over all examples."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, y, weight=weight, reduction="none")
+
+    def class_weights(self, y: np.ndarray) -> np.ndarray:
+        """N / (K n_k), as scikit-learn's "balanced"; 0 for a class that y does not hold."""
+        counts = np.bincount(y, minlength=len(self.class_names))
+        present = counts > 0
+        return np.where(present, len(y) / (present.sum() * np.maximum(counts, 1)), 0.0).astype(np.float32)
 
     def scores(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Probabilities (N, K) float64: softmax of logits / temperature."""

@@ -31,10 +31,15 @@ def mean_squared_length(features: Any) -> float:
     return float(norm(features)) ** 2 / features.shape[0] or 1.0
 
 
-def logistic_solver(features: Any, y: np.ndarray) -> Callable[[float], Solved]:
-    """A function from C to (weight, bias) that starts each time from its last answer; one row for two classes."""
+def logistic_solver(features: Any, y: np.ndarray, class_weight: str | None = None) -> Callable[[float], Solved]:
+    """A function from C to (weight, bias) that starts each time from its last answer; one row for two classes.
+
+    With `class_weight` "balanced" every class counts the same, however many examples it has.
+    """
     # Three to six Newton steps a strength: 2 to 10 times faster here than L-BFGS, and closer to the solution.
-    model = LogisticRegression(solver="newton-cg", tol=1e-5, max_iter=200, warm_start=True)
+    model = LogisticRegression(
+        solver="newton-cg", tol=1e-5, max_iter=200, warm_start=True, class_weight=class_weight
+    )
     # The tolerance is on the gradient, which shrinks with the features: rows shorter than 1 are solved at length 1.
     length = min(1.0, mean_squared_length(features) ** 0.5)
     scaled = features if length == 1.0 else features * (1 / length)

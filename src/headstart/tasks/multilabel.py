@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -13,6 +13,9 @@ from headstart.errors import DataError
 from headstart.tasks import linear, metrics
 from headstart.tasks.base import LinearHead, Metric, Task, Weights
 from headstart.tasks.classification import class_indices, natural_order
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,15 @@ class Multilabel(Task):
             row[class_indices(names, self.class_names)] = 1
         return y
 
-    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+    def heads(
+        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+    ) -> Iterator[tuple[float, LinearHead]]:
         """(C, head) of one logistic regression a label, strongest regularisation (smallest C) first.
 
         A label that all or no train examples have gets a constant logit, half an example away from certainty.
         """
         varying = np.flatnonzero(y.min(axis=0) < y.max(axis=0))
-        solvers = {k: linear.logistic_solver(features, y[:, k]) for k in varying}
+        solvers = {k: linear.logistic_solver(features, y[:, k], class_weight) for k in varying}
         for strength in linear.logistic_strengths(features):
             head = LinearHead(
                 np.zeros((y.shape[1], features.shape[1]), dtype=np.float32), logit(_frequencies(y)).astype(np.float32)
@@ -64,6 +69,17 @@ class Multilabel(Task):
             for k, solve in solvers.items():
                 head.weight[[k]], head.bias[[k]] = solve(strength)
             yield float(strength), head
+
+    def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Binary cross-entropy (N,), averaged over the labels; a yes counts `weight` times."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        return binary_cross_entropy_with_logits(logits, y, pos_weight=weight, reduction="none").mean(1)
+
+    def class_weights(self, y: np.ndarray) -> np.ndarray:
+        """How many times more often each label is absent than present."""
+        p = _frequencies(y)
+        return ((1 - p) / p).astype(np.float32)
 
     def scores(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Probabilities (N, K) float64 of each label by itself: sigmoid of logits / temperature."""

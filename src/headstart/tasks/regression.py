@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart.errors import DataError
 from headstart.tasks import linear, metrics
 from headstart.tasks.base import LinearHead, Metric, Task, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +49,21 @@ class Regression(Task):
         """The numbers (N,) float32; DataError for a label that is no finite number."""
         return np.array([_number(label) for label in labels], dtype=np.float32)
 
-    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+    def heads(
+        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+    ) -> Iterator[tuple[float, LinearHead]]:
         """(alpha, head) of ridge regression, strongest regularisation (largest alpha) first, in the label's unit."""
         mean, scale = y.mean(dtype=np.float64), y.std(dtype=np.float64) or 1.0
         for alpha, (weight, bias) in linear.ridge_path(features, (y - mean) / scale):
             yield alpha, LinearHead((weight * scale).astype(np.float32), (bias * scale + mean).astype(np.float32))
+
+    def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Squared error (N,); there are no classes to weigh."""
+        return (logits[:, 0] - y) ** 2
+
+    def unit(self, y: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation, so that a learning rate means the same for metres and millimetres."""
+        return float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)) or 1.0
 
     def scores(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """The numbers themselves (N, 1) float64; a temperature means nothing here."""

@@ -1,0 +1,367 @@
+"""Train what is above a cut, from cached activations or from the items themselves; Lightning runs the loop.
+
+Every epoch draws its order, its dropout and its views from (seed, epoch) alone. So a run that was stopped and goes on
+from the checkpoint of an epoch ends with the same weights; which stages are trained is said by the strategy each time,
+never restored (Lightning's own fine-tuning callback gets that wrong: Lightning#21901).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+
+from headstart.backbones.base import Backbone
+from headstart.backbones.resume import Resumable
+from headstart.data.batch import batches, shuffled_batches
+from headstart.engine.allocator import keep_memory
+from headstart.engine.features import Activations
+from headstart.modalities.base import Modality
+from headstart.strategies.base import Adapted, Trained
+from headstart.tasks.base import LinearHead, Task
+
+EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) do not become steps of full length
+WARM_UP = 0.1  # share of the steps in which the rate rises
+CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
+N_EXAMPLES = 2  # that show a network's forms
+
+Sizes = tuple[np.ndarray, np.ndarray]  # mean and scale (D,) of the pooled last stage on train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a strategy learns from. Rows index `items`, `y` and the activations alike."""
+
+    backbone: Backbone
+    modality: Modality
+    task: Task
+    items: Sequence[Any]  # N stored items
+    y: np.ndarray  # (N, …) encoded labels
+    train: np.ndarray  # rows that teach
+    val: np.ndarray  # rows that choose
+    seed: int = 0
+    head: LinearHead | None = None  # a solved probe on the pooled last stage
+    pooled: np.ndarray | None = None  # (n_train, D) pooled last stage of the pretrained network on train
+    views: tuple[Activations, ...] = ()  # activations at the cut, the plain ones first; empty: items are run each time
+    checkpoint: Path | None = None  # file to go on from, and to keep after each epoch
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A trained model, and what validation saw of it."""
+
+    adapted: Adapted
+    val_logits: np.ndarray  # (n_val, K)
+    val_losses: tuple[float, ...]  # after each epoch
+    seconds: float
+
+
+def train(strategy: Trained, lesson: Lesson) -> Learnt:
+    """Train; the weights of the epoch that was best on validation are kept."""
+    keep_memory()
+    start = time.perf_counter()
+    torch.manual_seed(lesson.seed)
+    cut = strategy.cut(lesson.backbone.n_stages)
+    upper = Resumable(lesson.backbone, cut, _batch(lesson, lesson.train[:N_EXAMPLES], 0).inputs, strategy.from_scratch)
+    strategy.prepare(upper)
+    module = Adapting(strategy, lesson, upper)
+    best = Best(module, strategy.patience)
+    rows: Any = range(len(lesson.items))
+    loader = DataLoader(rows, batch_sampler=Epochs(strategy, lesson), collate_fn=module.collate)
+    with _quiet():
+        trainer = pl.Trainer(
+            max_epochs=strategy.epochs,
+            callbacks=[best],
+            precision=precision(lesson.backbone),
+            gradient_clip_val=1.0,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        resume = lesson.checkpoint if lesson.checkpoint and lesson.checkpoint.exists() else None
+        trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+    module.cpu()
+    module.load_state_dict(best.state, strict=False)
+    head = module.linear_head()
+    adapted = Adapted(head, None, min(best.losses), strategy.changes(upper))
+    return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
+
+
+def precision(backbone: Backbone) -> Any:
+    """Lightning's word for the arithmetic of training: bfloat16 for texts where the processor has it, else float32.
+
+    Transformers train twice as fast in it, to the same score; convolutions do not, on a CPU.
+    """
+    if backbone.modality == "image" and not torch.cuda.is_available():
+        return "32-true"
+    able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    wished = os.environ.get("HEADSTART_PRECISION", "bf16-mixed")
+    return wished if able else "32-true"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Keyword arguments of the network, and the activation at the cut where it is cached."""
+
+    inputs: dict[str, Tensor]
+    activation: Tensor | None
+
+
+def _batch(lesson: Lesson, rows: Sequence[int] | np.ndarray, epoch: int, augment: bool = False) -> Batch:
+    """These rows; in training, each in a view drawn for it and for this epoch."""
+    backbone, modality = lesson.backbone, lesson.modality
+    if not lesson.views:
+        opened = [modality.open(lesson.items[row], backbone.detail) for row in rows]
+        if augment:
+            generators = (np.random.default_rng([lesson.seed, epoch, int(row)]) for row in rows)
+            opened = [modality.augment(item, rng) for item, rng in zip(opened, generators, strict=True)]
+        return Batch(backbone.collate(opened), None)
+    needs_items = backbone.modality != "image"
+    opened = [modality.open(lesson.items[row], backbone.detail) if needs_items else None for row in rows]
+    view = np.zeros(len(rows), dtype=np.int64)
+    if augment and len(lesson.views) > 1:
+        view = np.array([np.random.default_rng([lesson.seed, epoch, int(r)]).integers(len(lesson.views)) for r in rows])
+    pieces = [torch.from_numpy(np.array(lesson.views[v].rows([r])[0])) for v, r in zip(view, rows, strict=True)]
+    return Batch(backbone.placeholders(opened), stacked(pieces))
+
+
+def stacked(pieces: Sequence[Tensor]) -> Tensor:
+    """Activations of some examples as one batch, texts padded with zeros at the end."""
+    if pieces[0].ndim == 2:
+        return nn.utils.rnn.pad_sequence(list(pieces), batch_first=True)
+    batch = torch.stack(list(pieces))
+    return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+
+
+class Epochs(Sampler[list[int]]):
+    """Batches of rows, in another order each epoch. Lightning calls `set_epoch` on what it finds as `sampler`."""
+
+    def __init__(self, strategy: Trained, lesson: Lesson) -> None:
+        self.rows, self.size, self.seed = lesson.train, strategy.batch_size, lesson.seed
+        opened = [lesson.modality.open(lesson.items[row]) for row in self.rows] if lesson.backbone.modality == "text" else self.rows
+        self.lengths = lesson.backbone.lengths(opened)
+        self.epoch = 0
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is for."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        for batch in shuffled_batches(self.lengths, self.size, seed):
+            yield [int(row) for row in self.rows[batch]]
+
+
+class Adapting(pl.LightningModule):
+    """Stages above a cut under a linear head on the standardised pooled last stage."""
+
+    strict_loading = False  # checkpoints hold what is trained, and nothing else
+
+    def __init__(self, strategy: Trained, lesson: Lesson, upper: Resumable) -> None:
+        super().__init__()
+        self.strategy, self.lesson, self.upper = strategy, lesson, upper
+        self.origin, self.scale = lesson.task.unit(lesson.y[lesson.train])
+        mean, spread, linear = _first_head(strategy, lesson, upper, (self.origin, self.scale))
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("spread", torch.from_numpy(spread))
+        self.linear = linear
+        weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
+        self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (N, K) in the task's unit."""
+        pooled = self.upper(batch["inputs"], batch["activation"])
+        return self.linear((pooled - self.mean) / self.spread)
+
+    def collate(self, rows: Sequence[int]) -> dict[str, Any]:
+        """A training batch of these rows."""
+        batch = _batch(self.lesson, rows, self.current_epoch, self.strategy.augment or self.strategy.views > 1)
+        y = (self.lesson.y[list(rows)] - self.origin) / self.scale if self.origin or self.scale != 1 else self.lesson.y[list(rows)]
+        return {"inputs": batch.inputs, "activation": batch.activation, "y": torch.as_tensor(y)}
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Mean loss of the batch."""
+        return self.lesson.task.training_loss(self(batch).float(), batch["y"], self.class_weight).mean()
+
+    def on_train_epoch_start(self) -> None:
+        """Modes, what is trained, and everything random, as strategy, seed and epoch say."""
+        self.train()
+        torch.manual_seed(int(np.random.SeedSequence([self.lesson.seed, self.current_epoch, 1]).generate_state(1)[0]))
+        n_stages = self.lesson.backbone.n_stages
+        for stage, parameters in self._stages:
+            moves = self.strategy.trains(stage, n_stages, self.current_epoch)
+            for parameter in parameters:
+                parameter.requires_grad_(moves)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a rate for each stage, under one cycle."""
+        rates = self.strategy.rates(self.lesson.backbone.n_stages)
+        self._stages = [(stage, self.upper.stage_parameters(stage)) for stage, rate in enumerate(rates) if rate]
+        groups = []
+        parts = [(rates[stage], parameters) for stage, parameters in self._stages]
+        parts.append((self.strategy.learning_rate * self.strategy.head_rate, list(self.linear.parameters())))
+        for rate, parameters in parts:
+            for some, decay in ((True, self.strategy.weight_decay), (False, 0.0)):  # biases and norms do not decay
+                chosen = [p for p in parameters if (p.ndim > 1) == some]
+                if chosen:
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+        optimiser = torch.optim.AdamW(groups, eps=EPSILON)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, one_cycle(self.n_steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps in all epochs."""
+        return self.strategy.epochs * -(-len(self.lesson.train) // self.strategy.batch_size)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only what is trained."""
+        checkpoint["state_dict"] = self.learnt()
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What training moves: trained parameters, the head, and statistics when from scratch."""
+        trained = {f"upper.network.{name}" for name, _ in self.upper.network.named_parameters()}
+        fixed = {name for name, p in self.named_parameters() if name in trained and not self._moves(p)}
+        state = self.state_dict()
+        if not self.strategy.from_scratch:
+            fixed |= {name for name, _ in self.named_buffers()}
+        return {name: value for name, value in state.items() if name not in fixed}
+
+    def _moves(self, parameter: nn.Parameter) -> bool:
+        if not hasattr(self, "_moving"):
+            self._moving = {id(p) for _, parameters in self._stages for p in parameters}
+        return id(parameter) in self._moving
+
+    @torch.no_grad()
+    def val_logits(self) -> np.ndarray:
+        """(n_val, K) logits in the label's own unit, in float32."""
+        lesson = self.lesson
+        opened = [lesson.modality.open(lesson.items[row]) for row in lesson.val] if lesson.backbone.modality == "text" else lesson.val
+        out: np.ndarray | None = None
+        self.eval()
+        for index in batches(lesson.backbone.lengths(opened), lesson.backbone.batch_budget):
+            batch = _batch(lesson, lesson.val[index], 0)
+            moved = self.transfer_batch_to_device(
+                {"inputs": batch.inputs, "activation": batch.activation}, self.device, 0
+            )
+            logits = self(moved).float().cpu().numpy()
+            out = np.empty((len(lesson.val), logits.shape[1]), dtype=np.float32) if out is None else out
+            out[index] = logits
+        assert out is not None, "the val split is empty"
+        return (out * self.scale + self.origin).astype(np.float32)
+
+    def linear_head(self) -> LinearHead:
+        """The head on raw features, in the label's own unit."""
+        weight = self.linear.weight.detach().cpu().double().numpy() / self.spread.cpu().double().numpy()
+        bias = self.linear.bias.detach().cpu().double().numpy() - weight @ self.mean.cpu().double().numpy()
+        return LinearHead(
+            (weight * self.scale).astype(np.float32), (bias * self.scale + self.origin).astype(np.float32)
+        )
+
+
+class Best(pl.Callback):
+    """After each epoch: the loss on validation, the best weights so far, and whether to go on."""
+
+    def __init__(self, module: Adapting, patience: int) -> None:
+        self.module, self.patience = module, patience
+        self.state: dict[str, Tensor] = {}
+        self.logits = np.empty((0, 0), dtype=np.float32)
+        self.losses: list[float] = []
+        self.since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure, keep, stop."""
+        lesson = self.module.lesson
+        logits = self.module.val_logits()
+        loss = float(lesson.task.losses(lesson.y[lesson.val], lesson.task.scores(logits)).mean())
+        if not self.losses or loss < min(self.losses):
+            self.state = {name: value.detach().cpu().clone() for name, value in self.module.learnt().items()}
+            self.logits = logits
+        self.losses.append(loss)
+        if len(self.losses) - int(np.argmin(self.losses)) > self.patience:
+            trainer.should_stop = True
+        if lesson.checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
+            making = lesson.checkpoint.with_suffix(".making")
+            trainer.save_checkpoint(making)
+            os.replace(making, lesson.checkpoint)
+            self.since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"state": self.state, "logits": torch.from_numpy(self.logits), "losses": self.losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.state, self.losses = state_dict["state"], list(state_dict["losses"])
+        self.logits = state_dict["logits"].numpy()
+
+
+def one_cycle(n_steps: int) -> Callable[[int], float]:
+    """Rate relative to its peak at each step: up in a straight line, then down along a cosine."""
+    rise = max(1, round(WARM_UP * n_steps))
+
+    def rate(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return max(1e-3, 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, n_steps - rise)))))
+
+    return rate
+
+
+def _first_head(
+    strategy: Trained, lesson: Lesson, upper: Resumable, unit: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, nn.Linear]:
+    """(mean, spread) of the pooled last stage, and the head on it: the solved probe's, or one of zeros."""
+    batch = _batch(lesson, lesson.train[:1], 0)
+    with torch.no_grad():
+        width = upper.eval()(batch.inputs, batch.activation).shape[1]
+    mean, spread = np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32)
+    n_out = lesson.head.bias.shape[0] if lesson.head is not None else max(1, len(lesson.task.score_names))
+    linear = nn.Linear(width, n_out)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    if strategy.from_probe and lesson.head is not None and lesson.pooled is not None:
+        origin, scale = unit
+        mean = lesson.pooled.mean(axis=0, dtype=np.float64)
+        spread = lesson.pooled.std(axis=0, dtype=np.float64)
+        spread[spread <= 1e-6 * np.maximum(np.abs(mean), spread.max())] = 1.0  # dead columns, as in the probe
+        weight, bias = lesson.head.weight.astype(np.float64), lesson.head.bias.astype(np.float64)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight * spread / scale))
+            linear.bias.copy_(torch.from_numpy((bias + weight @ mean - origin) / scale))
+    return mean.astype(np.float32), spread.astype(np.float32), linear
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's remarks: on workers, on what the trainer has and lacks, and its tips."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,67 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv:2106.09685) on every matrix above the cut, by PEFT.
+
+Stages below the lowest adapted one stay cached. The run keeps the two factors of each update and adds their product
+to the pretrained weight when it is loaded, so that no adapter library is needed to predict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from headstart.backbones.changes import DOWN, UP, Changes
+from headstart.backbones.resume import Resumable
+from headstart.errors import MissingExtraError, PlanError
+from headstart.strategies.base import Trained, linear_weights, stage_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Trained):
+    """Keep the weights; train a low-rank update of each matrix above the cut, together with the head."""
+
+    title: ClassVar = "low-rank adapters"
+    backward_cost: ClassVar = 1.3  # no gradients of the large matrices
+
+    freeze: int = 0  # how many stages have no adapter and are cached, counted from the input
+    rank: int = 8
+    alpha: float = 16.0  # the update counts alpha / rank times
+    learning_rate: float = 1e-3
+    head_rate: float = 1.0
+    stage_decay: float = 1.0
+
+    def check(self) -> None:
+        """PlanError when a setting is out of range."""
+        super().check()
+        if self.rank < 1:
+            raise PlanError(f"rank={self.rank}, but it must be at least 1; 8 is usual.")
+
+    def cut(self, n_stages: int) -> int:
+        """The number of stages without adapters, 0 … n_stages - 1; PlanError otherwise."""
+        return stage_range("LoRA", self.freeze, 0, n_stages)
+
+    def prepare(self, upper: Resumable) -> None:
+        """Put adapters on the matrices above the cut; PlanError when there is none."""
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise MissingExtraError("peft", "lora") from None
+        stages = upper.backbone[0].stages[upper.cut :]
+        paths = [path for stage in stages for path in stage.modules]
+        names = [name for path in paths for name in linear_weights(upper.network.get_submodule(path), path)]
+        if not names:
+            raise PlanError("No stage above the cut holds a matrix to adapt. Freeze fewer stages, or use 'partial'.")
+        settings = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=names, bias="none")
+        inject_adapter_in_model(settings, upper.network)
+        for name, parameter in upper.network.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+
+    def changes(self, upper: Resumable) -> Changes:
+        """The two factors of each update, its scale folded into the second."""
+        found = {}
+        for name, module in upper.network.named_modules():
+            if hasattr(module, "lora_A") and "default" in module.lora_A:
+                adapter: Any = module
+                down, up = adapter.lora_A["default"].weight, adapter.lora_B["default"].weight
+                found[f"{name}.weight{DOWN}"] = down.detach().flatten(1).cpu().clone()
+                found[f"{name}.weight{UP}"] = (adapter.scaling["default"] * up.detach()).flatten(1).cpu().clone()
+        return Changes(found)
