@@ -25,6 +25,8 @@ FLOORS = [
     {"strategies"},
     {"engine"},
     {"evidence"},
+    {"problem"},
+    {"adapt"},
     {"deploy", "report"},
     {"transfer"},
     {"estimators", "demo", "doctor", "screen"},

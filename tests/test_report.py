@@ -17,8 +17,11 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from headstart.evidence import words
 from headstart.evidence.base import Score, TestResult
 from headstart.evidence.calibration import reliability
+from headstart.evidence.curves import Comparison, CurvePoint
+from headstart.evidence.plan import Candidate, DepthPoint, Plan
 from headstart.modalities.base import Preview
-from headstart.report import outcomes, plots
+from headstart.report import frozen, lines, outcomes, plots
+from headstart.report.comparison import render_comparison
 from headstart.report.html import render
 from tests import samples
 
@@ -223,6 +226,260 @@ def test_strip_shows_what_was_frozen():
     assert kinds(cut=5) == ["frozen"] * 5 + ["head"] + ["unused"] * 3
     assert kinds(cut=5, strategy="partial") == ["frozen"] * 5 + ["trained"] * 3 + ["head"]
     assert kinds(cut=0, strategy="full") == ["trained"] * 8 + ["head"]
+    assert kinds(cut=0, strategy="scratch") == ["trained"] * 8 + ["head"]
+    assert kinds(cut=3, strategy="lora") == ["frozen"] * 8 + ["head"]
+    assert kinds(cut=3, ships="classical") == []
+
+
+NASTY = """<script>alert("x")</script>' onload='y </title></svg><b>"""
+
+
+def searched(**changes) -> Plan:
+    """A plan with a depth profile and candidates: four stages, one pair side by side."""
+    names = ("stem", "low", "middle", "high")
+    values = (0.611, 0.742, 0.853, 0.834)
+    depth = [
+        DepthPoint(stages=(i,), name=name, score=Score(v, v - 0.03, v + 0.03), val_loss=0.5)
+        for i, (name, v) in enumerate(zip(names, values, strict=True))
+    ]
+    pair = DepthPoint(stages=(1, 2), name="low + middle", score=Score(0.866, 0.836, 0.896), val_loss=0.4)
+    base = Candidate(
+        backbone="minilm",
+        strategy="partial",
+        settings={"freeze": 2},
+        title="stages above low trained",
+        cut=2,
+        n_train=1234,
+        round=1,
+        cost_passes=14.2,
+        seconds=83.0,
+        score=Score(0.877, 0.851, 0.9),
+        outcome="chosen: the best on validation",
+    )
+    skipped = replace(
+        base, title="everything trained", score=None, outcome="not run: too dear", cost_passes=0.41, seconds=0.0
+    )
+    settings = {
+        "stage_names": names,
+        "n_stages": 4,
+        "cut": 2,
+        "strategy": "partial",
+        "strength": None,
+        "metric_title": "ROC AUC",
+        "depth": (*depth, pair),
+        "candidates": (base, skipped),
+        "budget_passes": 60.0,
+    }
+    return samples.plan(**(settings | changes))
+
+
+def shown(**changes) -> Page:
+    return Page(render(samples.record("images", plan=searched(**changes))))
+
+
+def test_plan_is_shown_only_where_there_is_one():
+    assert "How much was frozen" not in Page(render(samples.record("images"))).words
+    only_candidates, only_depth = shown(depth=()).words, shown(candidates=()).words
+    assert "What was considered" in only_candidates
+    assert "What each depth" not in only_candidates
+    assert "What each depth" in only_depth
+    assert "What was considered" not in only_depth
+
+
+def test_candidates_say_score_cost_and_outcome():
+    page = shown()
+    said = page.words[page.words.index("What was considered") :]
+    assert "the search was allowed 60 passes" in said
+    chosen = "stages above low trained 1 1,234 0.877 0.851 to 0.900 14 1 min 23 s chosen the best on validation"
+    assert chosen in said
+    assert "everything trained 1 1,234 not run 0.4 – not run: too dear" in said
+    assert [attrs for attrs in page.all("tr") if attrs.get("class") == "chosen"] == [{"class": "chosen"}]
+    assert "Strength of regularisation" not in page.words
+
+
+def test_candidate_that_ran_without_a_score_is_not_called_not_run():
+    one, other = searched().candidates
+    said = shown(candidates=(one, replace(other, seconds=2.0, outcome="worse"))).words
+    assert "1,234 not defined 0.4 2.00 s worse" in said
+
+
+def test_backbones_are_named_where_they_differ():
+    one, other = searched().candidates
+    assert "minilm" not in shown().words
+    assert "everything trained modernbert" in shown(candidates=(one, replace(other, backbone="modernbert"))).words
+
+
+@pytest.mark.parametrize(
+    ("changes", "mark"),
+    [
+        ({}, ["cut before stage 2"]),
+        ({"strategy": "lora", "cut": 1}, ["cut before stage 1"]),
+        ({"strategy": "full", "cut": 0}, ["cut before stage 0"]),
+        ({"strategy": "probe", "cut": 3}, ["middle: 0.853 (0.823 to 0.883), chosen", "cut before stage 3"]),
+        ({"strategy": "probe", "cut": 3, "settings": {"stages": [1, 2]}}, ["cut before stage 3"]),
+        ({"ships": "classical"}, []),
+    ],
+)
+def test_depth_profile_marks_what_was_chosen(changes, mark):
+    drawn = render(samples.record("images", plan=searched(**changes)))
+    desc = re.search(r"<title>ROC AUC on validation, against depth</title><desc>(.*?)</desc>", drawn)[1]
+    said = desc.split("; ")
+    assert [one.split(" (")[0] for one in said[:4]] == ["stem: 0.611", "low: 0.742", "middle: 0.853", "high: 0.834"]
+    assert [one for one in said if "chosen" in one or "cut" in one] == mark
+    row = Page(drawn).words
+    assert ("low + middle chosen 0.866 (0.836 to 0.896)" in row) == ("settings" in changes)
+    assert "low + middle" in row
+
+
+def test_depth_plot_places_dots_in_order():
+    points = [point for point in searched().depth if len(point.stages) == 1]
+    dots = [lines.Dot(point.stages[0], point.name, point.score, False) for point in points]
+    drawn = lines.depth(dots, 4, lines.Cut(2, "frozen", "trained"), "score")
+    across, down = zip(*re.findall(r'cx="([\d.]+)%" cy="([\d.]+)"', drawn), strict=True)
+    assert np.allclose(np.diff(np.array(across, float)), 91 / 4, atol=0.011)
+    up = plots.axis([end for dot in dots for end in (dot.score.low, dot.score.high)])
+    expected = [lines.BAND + lines.DEPTH_HEIGHT * (1 - up.at(dot.score.value)) for dot in dots]
+    assert [float(y) for y in down] == pytest.approx(expected, abs=0.06)
+    cut = float(re.search(r'x1="([\d.]+)%"[^>]*class="diagonal"', drawn)[1])
+    assert float(across[1]) < cut < float(across[2])
+
+
+def test_undefined_depth_and_many_stages_are_drawn():
+    nan = Score(math.nan, math.nan, math.nan)
+    depth = tuple(DepthPoint(stages=(i,), name=f"layer {i}", score=nan, val_loss=1.0) for i in range(40))
+    page = shown(depth=depth, stage_names=tuple(p.name for p in depth), n_stages=40)
+    assert "layer 39: not defined" in page.words
+    assert not re.search(r"\bnan\b", page.words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"strategy": "lora"}, "2 stages frozen, with trained low-rank adapters (middle to high)"),
+        ({"strategy": "scratch", "cut": 0}, "4 stages trained from random weights (stem to high)"),
+        ({"strategy": "full", "cut": 0}, "4 stages trained (stem to high)"),
+        (
+            {"strategy": "probe", "cut": 3, "settings": {"stages": [2, 0]}},
+            "the head reads stem and middle side by side",
+        ),
+        ({"strategy": "probe", "cut": 3, "settings": {"stages": None}}, "1 stage left out (high)"),
+    ],
+)
+def test_key_says_what_the_strategy_did(changes, said):
+    page = shown(**changes)
+    assert said in page.words
+    reads = [box.name for box in frozen.boxes(searched(**changes)) if box.kind == "read"]
+    assert reads == (["stem", "middle"] if "reads" in said else [])
+
+
+def test_classical_run_says_so_and_draws_no_strip():
+    page = shown(ships="classical")
+    assert "This run ships the classical model: HOG + logistic regression ." in page.words
+    assert not [attrs for attrs in page.all("svg") if attrs.get("class") == "strip"]
+    assert "tried, not shipped" in page.words
+    assert "the run ships the classical model in its place" in page.words
+
+
+def test_hostile_plan_is_harmless():
+    plan = searched()
+    depth = tuple(replace(point, name=NASTY) for point in plan.depth)
+    candidates = tuple(replace(one, title=NASTY, outcome=NASTY, backbone=NASTY + one.title) for one in plan.candidates)
+    page = shown(depth=depth, candidates=candidates, metric_title=NASTY, stage_names=(NASTY,) * 4)
+    assert not page.all("script")
+    assert not page.all("b")
+    assert not [attrs for _, attrs in page.elements if "onload" in attrs]
+    assert page.words.count(" ".join(NASTY.split())) > 10
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"), [(0.0, "0"), (0.01, "< 0.1"), (0.41, "0.4"), (1.0, "1"), (9.96, "10"), (1234.5, "1,234")]
+)
+def test_passes_in_words(cost, said):
+    assert frozen.passes(cost) == said
+
+
+def compared(**changes) -> Comparison:
+    scores = {"probe": (0.70, 0.86), "TF-IDF of words + logistic regression": (0.55, 0.80), "scratch": (0.5, 0.61)}
+    points = [
+        CurvePoint(system=system, n_labels=n, scores=(mean - 0.02, mean, mean + 0.02), seconds=3.2)
+        for system, means in scores.items()
+        for n, mean in zip((64, 1024), means, strict=True)
+    ]
+    base = Comparison(
+        data="questions",
+        backbone="minilm",
+        metric="accuracy",
+        metric_title="accuracy",
+        better="higher",
+        n_test=500,
+        points=tuple(points),
+        saved=("scratch needs more than 1,024 labels for what probe scores with 64 (0.700).",),
+    )
+    return replace(base, **changes)
+
+
+def test_comparison_page_says_every_number():
+    drawn = render_comparison(compared())
+    page = Page(drawn)
+    assert "Scratch needs more than 1,024 labels for what probe scores with 64 (0.700)." in page.words
+    assert "scratch 0.500 ± 0.020 0.610 ± 0.020" in page.words
+    assert "probe: 0.700 ± 0.020 with 64 labels, 0.860 ± 0.020 with 1,024 labels" in page.words
+    assert "the same 500 test examples" in page.words
+    assert "with 3 seeds for each dot" in page.words
+    dashes = re.findall(r'class="line" stroke-dasharray="(.*?)"', drawn)
+    assert len(set(dashes)) == len(dashes) == 3
+    test_page_is_balanced_and_in_order(page)
+    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert not re.search(r"https?://|<script|<link", drawn)
+
+
+def test_learning_curve_is_drawn_to_scale():
+    points = tuple(
+        CurvePoint(system="a", n_labels=n, scores=(s,), seconds=1) for n, s in ((16, 0.5), (64, 0.7), (256, 1))
+    )
+    drawn = lines.curves(compared(points=points))
+    path = re.search(r'<path d="M([^"]*)" class="line"', drawn)[1]
+    places = np.array([place.split() for place in path.split("L")], float)
+    assert places[1, 0] - places[0, 0] == pytest.approx(places[2, 0] - places[1, 0], abs=0.11)  # log2
+    slope = np.diff(places[:, 1]) / np.diff([0.5, 0.7, 1.0])
+    assert slope[0] == pytest.approx(slope[1], abs=1.1)
+    assert slope[0] < 0
+    assert 'class="sd"' not in drawn  # one seed: no spread
+    assert "±" not in drawn
+
+
+def test_names_at_the_lines_do_not_overlap():
+    wanted = [(100.0, 15.0), (101.0, 30.0), (99.0, 15.0), (399.0, 15.0), (398.0, 15.0)]
+    middles = lines._apart(wanted, 400.0)
+    boxes = sorted((m - h / 2, m + h / 2) for m, (_, h) in zip(middles, wanted, strict=True))
+    assert all(low >= high for (_, high), (low, _) in pairwise(boxes))
+    assert boxes[-1][1] <= 400
+
+
+def test_odd_comparisons_are_drawn():
+    single = CurvePoint(system="probe", n_labels=64, scores=(0.7,), seconds=1)
+    page = Page(render_comparison(compared(points=(single,), saved=())))
+    assert "one seed" in page.words
+    assert "Nothing can be said" in page.words
+    nan = replace(single, system="scratch", scores=(math.nan, math.nan))
+    many = [replace(single, system=f"system {i}", n_labels=2**i) for i in range(1, 13)]
+    drawn = render_comparison(compared(points=(single, nan, *many)))
+    assert not re.search(r"\bnan\b", drawn)
+    assert "not defined" in Page(drawn).words
+    assert "system 12" in Page(drawn).words
+    assert Page(render_comparison(compared(points=()))).words
+
+
+def test_hostile_comparison_is_harmless():
+    points = tuple(replace(point, system=NASTY + point.system) for point in compared().points)
+    page = Page(
+        render_comparison(compared(points=points, data=NASTY, backbone=NASTY, metric_title=NASTY, saved=(NASTY,)))
+    )
+    assert not page.all("script")
+    assert not page.all("b")
+    assert not [attrs for _, attrs in page.elements if "onload" in attrs]
+    assert page.words.count("alert") >= 6
 
 
 def test_warnings_come_before_notes():
@@ -347,7 +604,9 @@ def test_contrast_is_enough_on_screen_and_paper():
         }
         heat = int(mode["heat"]) / 100
         strongest = heat * colours["accent"] + (1 - heat) * colours["faint"]
+        systems = [(f"s{i}", "paper") for i in range(1, lines.N_COLOURS)]
         for ink, ground in [
+            *systems,
             ("ink", "paper"),
             ("soft", "paper"),
             ("accent", "paper"),

@@ -32,7 +32,7 @@ _HOME = {
     "TransferRegressor": "headstart.estimators",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
-    "read": "headstart.transfer",
+    "read": "headstart.problem",
 }
 
 __all__ = [

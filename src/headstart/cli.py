@@ -42,6 +42,10 @@ Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wro
 Data = Annotated[
     str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)
 ]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="A name from `headstart models`, a folder or a hub id; several to choose from."),
+]
 Moved = Annotated[str | None, typer.Option("--backbone", help="Where the run's backbone is now, if it has moved.")]
 Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
@@ -66,9 +70,15 @@ def root(
 def fit(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="A name from `headstart models`, a folder, or a hub id.")] = None,
-    freeze: Annotated[int | None, typer.Option(help="Stages to run frozen, from the input; default all.")] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric that the verdict speaks of.")] = None,
+    backbone: Backbones = None,
+    strategy: Annotated[str | None, typer.Option(help="probe, partial, full or lora; default: measured.")] = None,
+    freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="plan.json of an earlier run: done again exactly.")] = None,
+    learning_rate: Annotated[str | None, typer.Option(help="Of the last stage: 1e-4, or find.")] = None,
+    class_weight: Annotated[str | None, typer.Option(help="balanced or none; default by the metric.")] = None,
+    scratch: Annotated[bool, typer.Option(help="Train the same network from random weights for comparison.")] = True,
+    metric: Annotated[str | None, typer.Option(help="The metric to choose by, which the verdict speaks of.")] = None,
     input: Input = None,
     label: Label = None,
     task: TaskName = None,
@@ -87,7 +97,13 @@ def fit(
     model = transfer.fit(
         dataset,
         backbone=backbone,
+        strategy=strategy,
         freeze=freeze,
+        budget=budget,
+        plan=plan,
+        learning_rate=_rate(learning_rate),
+        class_weight=class_weight,
+        scratch=scratch,
         metric=metric,
         seed=seed,
         out=out or _free_name(dataset.name),
@@ -309,6 +325,14 @@ def _tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) 
     show(score_table(model.evidence))
     console.print(f"\n{model.evidence.verdict}\n", style="bold", markup=False)
     console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
+
+
+def _rate(given: str | None) -> float | str | None:
+    """A learning rate as a number where it is one."""
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return given
 
 
 def _free_name(name: str) -> Path:

@@ -12,14 +12,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from headstart import registry
+from headstart.adapt import Solved, Wishes
 from headstart.backbones.base import Backbone
 from headstart.data.read import Reading, read
 from headstart.data.split import split_train_val
 from headstart.engine.freeze import features as run_frozen
+from headstart.engine.freeze import side_by_side
 from headstart.errors import DataError
+from headstart.problem import Problem
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
-from headstart.transfer import Problem, Solved, load_backbone, solve
+from headstart.transfer import load_backbone, workshop
 
 
 class _Transfer(BaseEstimator):
@@ -49,14 +52,14 @@ class _Transfer(BaseEstimator):
             y=self.task_.encode(dataset.column("label")),
             rows={name: dataset.rows(name) for name in ("train", "val")},
         )
-        frozen = run_frozen(self.network_, self.modality_, dataset.inputs, digests, Progress())
-        self.solved_: Solved = solve(problem, Probe(freeze=self.freeze), self.network_, frozen, self.seed)
+        shop = workshop(problem, self.network_, self.task_.metrics(), Wishes(), self.seed, Progress())
+        self.solved_: Solved = shop.solve(Probe(freeze=self.freeze))
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "solved_")
         items = [self.modality_.store(item, None) for item in X]
         frozen = run_frozen(self.network_, self.modality_, items, self._digests(items), Progress())
-        logits = self.solved_.adapted.head.logits(frozen.stage(self.solved_.cut - 1, np.arange(len(items))))
+        logits = self.solved_.adapted.head.logits(side_by_side(frozen, self.solved_.stages, np.arange(len(items))))
         return self.task_.scores(logits, self.solved_.temperature)
 
     def _digests(self, items: list[Any]) -> list[str]:

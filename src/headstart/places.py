@@ -22,6 +22,11 @@ def features() -> Path:
     return home() / "features"
 
 
+def trials() -> Path:
+    """Trainings of fits that are not done yet."""
+    return home() / "trials"
+
+
 def offline() -> bool:
     """True when `HEADSTART_OFFLINE` or `HF_HUB_OFFLINE` says that nothing may reach the network."""
     return any(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
+from rich.bar import Bar
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,7 +25,13 @@ from rich.text import Text
 
 from headstart.evidence import words
 from headstart.evidence.base import Evidence, Scores
+from headstart.evidence.curves import Comparison
+from headstart.evidence.plan import DepthPoint, Plan
 from headstart.progress import Progress
+from headstart.report import frozen
+from headstart.report.lines import mean_sd
+
+BAR = 24  # columns of a bar in the depth profile
 
 
 class _Rate(ProgressColumn):
@@ -78,6 +86,67 @@ def score_table(evidence: Evidence) -> Table:
     for metric, title in evidence.titles.items():
         cells = [words.score(scores[metric]) if metric in scores else "–" for scores in systems.values()]
         table.add_row(title, *cells, style="bold" if metric == evidence.primary else None)
+    return table
+
+
+def depth_lines(plan: Plan) -> Table:
+    """The depth profile: a line a probe with its score as a bar, its interval, and a mark on what was chosen."""
+    ends = [end for point in plan.depth for end in astuple(point.score) if math.isfinite(end)] or [0.0, 1.0]
+    low, high = min(ends), max(ends)
+    span = f"bars from {words.number(low)} to {words.number(high)}"
+    table = _plain_table("Linear probe on", span, f"{frozen.metric_title(plan)} on validation", "")
+    for point in plan.depth:
+        share = (point.score.value - low) / (high - low) if high > low else 1.0
+        bar = Bar(1.0, 0.0, share if math.isfinite(share) else 0.0, width=BAR)
+        mark = _depth_mark(plan, point)
+        table.add_row(Text(point.name), bar, Text(words.score(point.score)), mark, style="bold" if mark else None)
+    return table
+
+
+def _depth_mark(plan: Plan, point: DepthPoint) -> str:
+    """'← chosen' on the probe that was chosen, '← cut here' on the last frozen stage of what was trained above it."""
+    if frozen.is_read(plan, point):
+        return "← chosen"
+    last_frozen = point.stages == (plan.cut - 1,) and plan.strategy != "probe" and plan.ships != "classical"
+    return "← last frozen stage" if last_frozen else ""
+
+
+def candidate_table(plan: Plan) -> Table:
+    """What was considered, what it cost, and what became of it; the chosen one in bold."""
+    score = f"{frozen.metric_title(plan)} on validation"
+    table = _plain_table("Way to adapt", "Round", "Labels", score, "Passes", "Time", "Outcome")
+    for column in (1, 2, 4, 5):
+        table.columns[column].justify = "right"
+    for one in plan.candidates:
+        cells = [
+            one.title,
+            str(one.round) if one.round else "solved",
+            words.count(one.n_train),
+            words.score(one.score) if one.score else frozen.unscored(one),
+            frozen.passes(one.cost_passes),
+            words.seconds(one.seconds) if one.score or one.seconds else "–",
+            one.outcome,
+        ]
+        table.add_row(*map(Text, cells), style="bold" if frozen.is_chosen(one) else None)
+    return table
+
+
+def curve_table(comparison: Comparison) -> Table:
+    """Systems down, label budgets across; mean ± standard deviation over the seeds."""
+    budgets = sorted({point.n_labels for point in comparison.points})
+    title = f"{comparison.metric_title} on test ({comparison.better} is better)"
+    table = _plain_table(title, *(f"{words.count(n)} labels" for n in budgets))
+    for system, points in comparison.systems().items():
+        at = {point.n_labels: point for point in points}
+        table.add_row(Text(system), *(Text(mean_sd(at[n]) if n in at else "–") for n in budgets))
+    return table
+
+
+def _plain_table(*headers: str) -> Table:
+    """A table without lines; names in it are text, never markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(Text(header))
     return table
 
 

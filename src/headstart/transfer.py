@@ -3,102 +3,61 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart import registry
+from headstart import adapt, registry
+from headstart.adapt import Chosen, Solved, Wishes, Workshop
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
-from headstart.data.audit import Finding, audit, class_counts
-from headstart.data.audit_splits import audit_splits
-from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.read import Reading, describe
-from headstart.data.read import read as read_data
-from headstart.data.split import split
+from headstart.data.audit import class_counts
+from headstart.data.dataset import Dataset
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import test_table
-from headstart.engine.features import Features
-from headstart.engine.freeze import features as run_frozen
-from headstart.errors import DataError, PlanError
+from headstart.errors import PlanError
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.baselines import Classical, fit_classical
-from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Record, find_mistakes, library_versions
-from headstart.evidence.weigh import Scales, primary_first, weigh
+from headstart.evidence.transferability import score_features
+from headstart.evidence.weigh import Scales, defined_on, primary_first, weigh
 from headstart.modalities.base import Modality
+from headstart.problem import Problem, labelled, pose, read
 from headstart.progress import Progress
 from headstart.report.html import render
-from headstart.strategies.base import Adapted, Part, Strategy
-from headstart.strategies.probe import Probe
-from headstart.tasks.base import Task
+from headstart.tasks.base import Metric
 
-
-def read(
-    data: Any,
-    labels: Any = None,
-    *,
-    input: str | None = None,
-    label: str | None = None,
-    task: str | None = None,
-    group: str | None = None,
-    time: str | None = None,
-) -> Dataset:
-    """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
-
-    What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
-    "classification", "multilabel" or "regression", `group` names the column whose values stay on one side of every
-    split (a patient, a speaker), `time` the column to split by. DataError says what was found and what is needed.
-    """
-    said = {"input": input, "label": label, "task": task, "group": group, "time": time}
-    dataset = read_data(data, labels, reading=Reading(**said))
-    return replace(dataset, overruled={name: value for name, value in said.items() if value is not None})
+__all__ = ["fit", "load_backbone", "pose", "read"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Audited, split and encoded data, with the axes that they ask for."""
+class Systems:
+    """Everything that is to be measured on the test split."""
 
-    dataset: Dataset  # every example has its split
-    digests: list[str]
-    findings: tuple[Finding, ...]
-    modality: Modality
-    task: Task
-    y: np.ndarray  # (N, …) encoded labels
-    rows: dict[str, np.ndarray]  # split -> indices of its examples
-
-    @property
-    def seen(self) -> frozenset[str]:
-        """Digests of the examples that taught or chose; the model must not be measured on them."""
-        return frozenset(self.digests[row] for name in ("train", "val") for row in self.rows[name])
-
-    def part(self, name: str, features: Callable[[np.ndarray], Any]) -> Part:
-        """One split, with `features` of its rows."""
-        return Part(features(self.rows[name]), self.y[self.rows[name]])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solved:
-    """A calibrated head, and the strategy and cut that it belongs to."""
-
-    strategy: Strategy
-    cut: int
-    adapted: Adapted
-    temperature: float
+    chosen: Chosen
+    scratch: Solved | None
+    classical: Classical
+    ships_classical: bool
 
 
 def fit(
     data: Any,
     *,
-    backbone: str | None = None,
+    backbone: str | Sequence[str] | None = None,
+    strategy: str | None = None,
     freeze: int | None = None,
+    budget: str | float | None = None,
+    plan: str | Path | Plan | None = None,
+    learning_rate: float | str | None = None,
+    class_weight: str | None = None,
+    scratch: bool = True,
     metric: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -106,75 +65,97 @@ def fit(
 ) -> Model:
     """Adapt a pretrained backbone to `data`, and measure what the transfer was worth.
 
-    `data` is a Dataset, or anything that `read` takes. `backbone` is a catalog name, a hub id or a folder (default:
-    the modality's own); `freeze` how many stages, counted from the input, are run frozen under the head (default:
-    all); `metric` the one that the verdict speaks of. With `out` a run folder is written there: complete or not at
-    all. HeadstartError says what to do when something does not fit.
+    `data` is a Dataset, or anything that `read` takes. Everything that is not said is measured on validation:
+    `backbone` is a catalog name, a hub id or a folder, or several to choose from (default: the modality's own);
+    `strategy` "probe", "partial", "full" or "lora"; `freeze` how many stages, counted from the input, are frozen;
+    `budget` how long the search may take ("2m", or seconds; default: a few frozen passes); `plan` the plan of an
+    earlier run (a Plan, its file or the run's folder), which is done again exactly; `learning_rate` that of the last
+    stage, or "find"; `class_weight` "balanced" or "none" (default: balanced where the metric counts classes alike);
+    `scratch` whether the same network is trained from random weights for comparison; `metric` the one that models are
+    chosen by and that the verdict speaks of. With `out` a run folder is written there: complete or not at all.
+    HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()
     if out is not None:
         artifact.check_writable(Path(out))
+    again = plan if isinstance(plan, Plan) or plan is None else Plan.read(plan)
+    wishes = Wishes(
+        strategy=strategy,
+        freeze=freeze,
+        budget=budget,
+        learning_rate=learning_rate,
+        class_weight=class_weight,
+        scratch=scratch,
+        plan=again,
+    )
     dataset = labelled(data, progress)
-    network = load_backbone(backbone, registry.modality(dataset.modality), progress)
-    strategy = Probe(freeze=freeze)
-    strategy.cut(network.n_stages)  # a wrong choice fails here, not after the long pass
+    references = _references(backbone, again)
+    networks = [load_backbone(name, registry.modality(dataset.modality), progress) for name in references]
+    for network in networks:  # a wrong choice fails here, not after the long pass
+        adapt.check(network.n_stages, wishes)
+    seed = again.seed if again is not None else seed
     problem = pose(dataset, seed, progress)
-    metrics = primary_first(problem.task.metrics(), metric)
-    with progress.step("frozen pass"):
-        frozen = run_frozen(network, problem.modality, problem.dataset.inputs, problem.digests, progress)
-    with progress.step("solve the head"):
-        solved = solve(problem, strategy, network, frozen, seed)
+    metrics = primary_first(problem.task.metrics(), metric or (again.metric if again is not None else None))
+    shops = [workshop(problem, network, metrics, wishes, seed, progress) for network in networks]
+    shop = best_backbone(shops, progress)
     with progress.step("classical baseline"):
         items = [problem.modality.classical_item(item) for item in problem.dataset.inputs]
         classical = solve_classical(problem, items, seed)
+    chosen = adapt.choose(shop, wishes)
+    systems = Systems(
+        chosen=chosen,
+        scratch=adapt.from_scratch(shop, chosen, wishes),
+        classical=classical,
+        ships_classical=classical_is_better(shop, chosen, classical, items, wishes),
+    )
     with progress.step("evaluate"):
-        test = test_once(problem, solved, frozen, classical, items)
-        groups = problem.dataset.select(problem.rows["test"]).groups
-        scales = Scales(metrics=metrics, naive=problem.task.naive_title, asked_for=metric, groups=groups, seed=seed)
-        evidence = weigh(scales, test, classical.title)
+        test = test_once(shop, systems, items)
+        scales = Scales(
+            metrics=metrics,
+            naive=problem.task.naive_title,
+            asked_for=metric,
+            groups=problem.groups("test"),
+            seed=seed,
+        )
+        evidence = weigh(scales, test, classical.title, transfer_title(shop, systems))
     with progress.step("report"):
-        plan = make_plan(network, solved, classical, seed)
-        record = tell(problem, network, plan, evidence, test, progress)
-        model = assemble(problem, network, solved, record)
+        made = make_plan(shop, systems, seed)
+        record = tell(shop, made, evidence, test, metric, progress)
+        model = assemble(shop, systems, record)
     if out is not None:
         model.save(out)
+    shop.trials.forget()
     return model
 
 
-def labelled(data: Any, progress: Progress) -> Dataset:
-    """What was given, read if it is not yet; DataError when it has no labels."""
-    with progress.step("read"):
-        dataset = data if isinstance(data, Dataset) else read(data)
-    if dataset.task is None:
-        raise DataError(
-            f"{dataset.source} has no labels, and there is nothing to learn without them. "
-            "Name the label column with --label (in Python: headstart.read(data, label=…)). "
-            + " ".join(f"{note[:1].upper()}{note[1:]}." for note in dataset.notes)
-        )
-    progress.say(describe(dataset))
-    return dataset
+def workshop(
+    problem: Problem,
+    network: Backbone,
+    metrics: tuple[Metric, ...],
+    wishes: Wishes,
+    seed: int,
+    progress: Progress,
+) -> Workshop:
+    """The problem and a backbone under one judge: the first metric that validation defines."""
+    rows = problem.rows["val"]
+    scales = Scales(metrics=metrics, groups=problem.groups("val"), seed=seed)
+    metric = defined_on(metrics, problem.task, problem.y[rows], problem.y[problem.rows["train"]])
+    return Workshop(
+        problem=problem,
+        backbone=network,
+        metric=metric,
+        weights=scales.resamples(len(rows)) if len(rows) else np.ones((1, 0)),
+        n_units=scales.n_groups,
+        seed=seed,
+        progress=progress,
+        class_weight=wishes.weighs(metrics[0]),
+    )
 
 
-def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
-    """Audit, split and encode; DataError when there is nothing to learn from."""
-    with progress.step("audit"):
-        audited = audit(dataset, progress)
-    with progress.step("split"):
-        dataset = split(audited.dataset, seed)
-        findings = (*audited.findings, *audit_splits(dataset))
-        for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *dataset.notes):
-            progress.say(f"  {line}")
-        labels = dataset.column("label")
-        task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
-        return Problem(
-            dataset=dataset,
-            digests=audited.digests,
-            findings=findings,
-            modality=registry.modality(dataset.modality),
-            task=task,
-            y=task.encode(labels),
-            rows={name: dataset.rows(name) for name in SPLITS},
-        )
+def _references(backbone: str | Sequence[str] | None, plan: Plan | None) -> list[str | None]:
+    if backbone is None:
+        return [plan.backbone if plan is not None else None]
+    return [backbone] if isinstance(backbone, str) else list(backbone) or [None]
 
 
 def load_backbone(reference: str | None, modality: Modality, progress: Progress) -> Backbone:
@@ -189,13 +170,23 @@ def load_backbone(reference: str | None, modality: Modality, progress: Progress)
     return network
 
 
-def solve(problem: Problem, strategy: Strategy, network: Backbone, frozen: Features, seed: int) -> Solved:
-    """The head on the last frozen stage: learnt on train; strength and temperature chosen on validation."""
-    cut = strategy.cut(network.n_stages)
-    train, val = (problem.part(name, lambda rows: frozen.stage(cut - 1, rows)) for name in ("train", "val"))
-    adapted = strategy.adapt(problem.task, train, val, seed)
-    temperature = fit_temperature(problem.task, adapted.head.logits(val.features), val.y)
-    return Solved(strategy=strategy, cut=cut, adapted=adapted, temperature=temperature)
+def best_backbone(shops: Sequence[Workshop], progress: Progress) -> Workshop:
+    """The backbone whose best probe is best on validation; LogME is said beside it."""
+    if len(shops) == 1:
+        return shops[0]
+    found = []
+    for shop in shops:
+        best = max(shop.judge.gain(one.point.score.value) for one in shop.probed)
+        rows = shop.problem.rows["train"]
+        last = score_features(
+            shop.frozen.stage(shop.backbone.n_stages - 1, rows), shop.problem.y[rows], stage=0, name="last"
+        )
+        found.append((best, shop))
+        progress.say(
+            f"  {shop.backbone.provenance.name}: best probe {shop.judge.gain(best):.3f} {shop.metric.title}, "
+            f"LogME of the last stage {last.logme:.3f}"
+        )
+    return max(found, key=lambda pair: pair[0])[1]
 
 
 def solve_classical(problem: Problem, items: list[Any], seed: int) -> Classical:
@@ -204,20 +195,45 @@ def solve_classical(problem: Problem, items: list[Any], seed: int) -> Classical:
     return fit_classical(problem.modality, problem.task, train, val, seed)
 
 
-def test_once(problem: Problem, solved: Solved, frozen: Features, classical: Classical, items: list[Any]) -> TestResult:
+def classical_is_better(shop: Workshop, chosen: Chosen, classical: Classical, items: list[Any], wishes: Wishes) -> bool:
+    """Whether the run ships the classical model: it is better on validation, and the user has not said otherwise."""
+    if wishes.plan is not None:
+        return wishes.plan.ships == "classical"
+    if wishes.overruled:
+        return False
+    rows = shop.problem.rows["val"]
+    said = classical.scores(shop.problem.task, [items[row] for row in rows])
+    gain, _ = shop.judge.gain_over(said, chosen.val_scores)
+    return bool(gain > 0)
+
+
+def test_once(shop: Workshop, systems: Systems, items: list[Any]) -> TestResult:
     """What every system says of the test split: called once, after every choice is made."""
+    problem = shop.problem
     rows = problem.rows["test"]
-    logits = solved.adapted.head.logits(frozen.stage(solved.cut - 1, rows))
+    transfer = shop.scores(systems.chosen.solved, rows)
+    classical = systems.classical.scores(problem.task, [items[row] for row in rows])
     return TestResult(
         y=problem.y[rows],
-        scores=problem.task.scores(logits, solved.temperature),
+        scores=classical if systems.ships_classical else transfer,
         naive=problem.task.naive(problem.y[problem.rows["train"]], len(rows)),
-        classical=classical.scores(problem.task, [items[row] for row in rows]),
+        classical=classical,
+        transfer=transfer,
+        scratch=None if systems.scratch is None else shop.scores(systems.scratch, rows),
+        ships_classical=systems.ships_classical,
     )
 
 
-def make_plan(network: Backbone, solved: Solved, classical: Classical, seed: int) -> Plan:
+def transfer_title(shop: Workshop, systems: Systems) -> str:
+    """The adapted model for people, where the run ships the classical one."""
+    names = [stage.name for stage in shop.backbone.stages]
+    return f"{shop.backbone.provenance.name}, {adapt.title_of(systems.chosen.solved.strategy, names)}"
+
+
+def make_plan(shop: Workshop, systems: Systems, seed: int) -> Plan:
     """What was decided, and why."""
+    network, chosen = shop.backbone, systems.chosen
+    solved = chosen.solved
     return Plan(
         backbone=network.provenance.name,
         backbone_sha256=network.provenance.sha256,
@@ -228,23 +244,32 @@ def make_plan(network: Backbone, solved: Solved, classical: Classical, seed: int
         strength=solved.adapted.strength,
         temperature=solved.temperature,
         val_loss=solved.adapted.val_loss,
-        classical=classical.title,
+        classical=systems.classical.title,
         seed=seed,
-        reason=f"a linear head on stage {solved.cut} of {network.n_stages} ({network.stages[solved.cut - 1].name})",
+        reason=chosen.reason,
+        settings=solved.strategy.settings(),
+        metric=shop.metric.name,
+        metric_title=shop.metric.title,
+        ships="classical" if systems.ships_classical else "transfer",
+        budget_passes=round(chosen.budget, 2),
+        depth=chosen.depth,
+        candidates=chosen.candidates,
+        scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
     )
 
 
 def tell(
-    problem: Problem, network: Backbone, plan: Plan, evidence: Evidence, test: TestResult, progress: Progress
+    shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, metric: str | None, progress: Progress
 ) -> Record:
     """Everything that this fit has to say."""
+    problem = shop.problem
     tested = problem.dataset.select(problem.rows["test"])
     return Record(
         data=summarise(problem),
         findings=problem.findings,
         task=problem.task,
         plan=plan,
-        provenance=network.provenance,
+        provenance=shop.backbone.provenance,
         evidence=evidence,
         test=test,
         mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label")),
@@ -271,13 +296,13 @@ def summarise(problem: Problem) -> DataSummary:
 
 
 def command(dataset: Dataset, plan: Plan, metric: str) -> str:
-    """The command line that makes the run again; "" for data in memory."""
+    """The command line that makes the run again from its plan; "" for data in memory."""
     if dataset.source.endswith(" in memory"):
         return ""
-    words = ["headstart", "fit", dataset.source, "--backbone", plan.backbone, "--freeze", str(plan.cut)]
+    words = ["headstart", "fit", dataset.source, "--plan", "plan.json"]
     for name, value in dataset.overruled.items():
         words += [f"--{name}", value]
-    return shlex.join([*words, "--metric", metric, "--seed", str(plan.seed)])
+    return shlex.join([*words, "--metric", metric])
 
 
 def columns_of(dataset: Dataset) -> dict[str, str]:
@@ -286,13 +311,17 @@ def columns_of(dataset: Dataset) -> dict[str, str]:
     return {option: column for option, column in named.items() if column}
 
 
-def assemble(problem: Problem, network: Backbone, solved: Solved, record: Record) -> Model:
+def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
     """The model with the files of its run folder, ready to be saved."""
+    problem, network, solved = shop.problem, shop.backbone, systems.chosen.solved
     tested = problem.dataset.select(problem.rows["test"])
     return Model(
         task=problem.task,
         modality=problem.modality,
         head=solved.adapted.head,
+        stages=solved.stages,
+        changes=solved.adapted.changes,
+        classical=systems.classical if systems.ships_classical else None,
         plan=record.plan,
         provenance=network.provenance,
         fingerprint=network.fingerprint,
@@ -305,5 +334,5 @@ def assemble(problem: Problem, network: Backbone, solved: Solved, record: Record
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),
         },
-        _backbone=network,
+        _pretrained=network,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class Backbone(ABC):
         """A stage's output as one vector an example: (N, T, D) or (N, C, H, W) to (N, D), float32."""
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """An activation (N, …) as one tensor an example, without padding: (T_i, D) for texts, (C, H, W) for pictures."""
+        """An activation (N, …) as one tensor an example without padding: (T_i, D) of a text, (C, H, W) of a picture."""
         if "attention_mask" not in inputs:
             return list(activation)
         return [row[:n] for row, n in zip(activation, inputs["attention_mask"].sum(1).tolist(), strict=True)]
@@ -125,7 +126,7 @@ class Backbone(ABC):
 
     @property
     def source_head(self) -> tuple[Tensor, Tensor] | None:
-        """(weight (Z, D), bias (Z,)) of its source task's classifier on the pooled last stage; None when it has none."""
+        """(weight (Z, D), bias (Z,)) of the source task's classifier on the pooled last stage; None without one."""
         return None
 
     def adapted(self, changes: Changes) -> Backbone:
@@ -150,7 +151,7 @@ class Backbone(ABC):
         finally:
             for hook in hooks:
                 hook.remove()
-        work = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+        work = [after - before for before, after in itertools.pairwise(counts)]
         return [one / (sum(work) or 1.0) for one in work]
 
     @property
@@ -187,9 +188,7 @@ class Backbone(ABC):
         return self._read(inputs, [cut - 1], tensor_of)[0]
 
     @torch.inference_mode()
-    def _read(
-        self, inputs: Mapping[str, Tensor], stages: Sequence[int], look: Callable[[Any], Tensor]
-    ) -> list[Tensor]:
+    def _read(self, inputs: Mapping[str, Tensor], stages: Sequence[int], look: Callable[[Any], Tensor]) -> list[Tensor]:
         """What `look` makes of the output of each of these stages, in one pass that ends after the last."""
         found: list[Tensor] = []
 

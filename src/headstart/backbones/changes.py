@@ -1,4 +1,4 @@
-"""What training changed in a backbone: whole tensors, or low-rank updates of them (LoRA, Hu et al. 2021, arXiv:2106.09685).
+"""What training changed in a backbone: whole tensors, or low-rank updates of them (LoRA, arXiv:2106.09685).
 
 Names are those of the network's state dict; a low-rank update of NAME is the pair NAME.lora_A (r, in) and
 NAME.lora_B (out, r), its scale folded into B.

@@ -64,7 +64,7 @@ class EfficientnetLite(Backbone):
             network.load_state_dict(_renamed(published, network))
         except (RuntimeError, KeyError) as error:
             raise BackboneError(f"The weights in {located.folder} do not fit {located.name}: {error}") from error
-        network = network.to(memory_format=torch.channels_last)  # twice as fast as (N, C, H, W) on a CPU
+        nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast here
         return cls(
             network, Provenance.of(located, network), Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
         )

@@ -126,5 +126,3 @@ def _copy(backbone: Backbone, cut: int) -> nn.Module:
     ]
     shared = {id(p): p for module in frozen for p in module.parameters()}
     return copy.deepcopy(backbone.network, shared)
-
-

@@ -1,7 +1,7 @@
 """The run folder on disk: complete or not there; data, never code.
 
 headstart.json       what the model is: backbone (by name and sha256), task, modality, columns, sha256 of the head
-model.safetensors    only what is new: the head
+model.safetensors    only what is new: the head, and what changed in the backbone; or the classical model
 seen.safetensors     sha256 of the examples that it was fitted on, so that `evaluate` can leave them out
 plan.json            what was decided, and why: cut, strength, temperature
 metrics.json         scores with intervals, baselines, what the audit found, seconds
@@ -26,9 +26,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from headstart.errors import RunError
-from headstart.tasks.base import LinearHead
 
-FORMAT = 1
+FORMAT = 2
 CARD, WEIGHTS, SEEN = "headstart.json", "model.safetensors", "seen.safetensors"
 OWN = {CARD, WEIGHTS, SEEN, "plan.json"}  # what a Model writes of itself; the rest is carried along
 
@@ -65,9 +64,9 @@ def write_run(folder: Path, files: Mapping[str, bytes]) -> None:
         raise RunError(f"The run could not be written to {folder}: {error.strerror}. Choose another --out.") from error
 
 
-def head_bytes(head: LinearHead) -> bytes:
-    """A head as the content of `model.safetensors`."""
-    return save({"head.weight": np.ascontiguousarray(head.weight), "head.bias": np.ascontiguousarray(head.bias)})
+def weight_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays by name as the content of `model.safetensors`."""
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def seen_bytes(digests: Iterable[str]) -> bytes:
@@ -83,13 +82,12 @@ def read_seen(folder: Path) -> frozenset[str]:
         raise RunError(f"{folder / SEEN} is missing or damaged ({error}). Copy the run anew, or fit again.") from error
 
 
-def read_head(folder: Path, sha256: str) -> LinearHead:
-    """The head of a run; RunError when the file is missing or damaged."""
+def read_weights(folder: Path, sha256: str) -> dict[str, np.ndarray]:
+    """The arrays of a run; RunError when the file is missing or damaged."""
     try:
         if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != sha256:
             raise KeyError("its sha256 is not the one in headstart.json")
-        tensors = load_file(folder / WEIGHTS)
-        return LinearHead(weight=tensors["head.weight"], bias=tensors["head.bias"])
+        return load_file(folder / WEIGHTS)
     except (OSError, KeyError, SafetensorError) as error:
         raise RunError(
             f"{folder / WEIGHTS} is missing or damaged ({error}). Fit the model again, or copy the run anew."

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from headstart import __version__, registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone, Provenance
+from headstart.backbones.changes import Changes
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.deploy import artifact
@@ -21,12 +23,15 @@ from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.engine import freeze
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.evidence.base import Evidence
+from headstart.evidence.baselines import Classical
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
 from headstart.evidence.weigh import Scales
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 from headstart.tasks.base import LinearHead, Task
+
+BACKBONE, CLASSICAL = "backbone.", "classical."  # what the arrays of model.safetensors belong to
 
 
 @dataclass
@@ -40,11 +45,15 @@ class Model:
     provenance: Provenance
     fingerprint: str  # of the backbone: weights, preprocessing, stages
     evidence: Evidence
+    stages: tuple[int, ...] = ()  # whose pooled features the head reads
+    changes: Changes | None = None  # what training changed in the backbone
+    classical: Classical | None = None  # the classical model, where that is what the run ships
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
     run: Path | None = None  # where it is saved, None when it is not
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
+    _pretrained: Backbone | None = field(default=None, repr=False)
     _backbone: Backbone | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -53,24 +62,29 @@ class Model:
 
     @property
     def backbone(self) -> Backbone:
-        """The frozen network, loaded on first use. RunError when it is not the one that the head was solved on."""
+        """The network with what training changed, loaded on first use. RunError when it is not the one adapted."""
         if self._backbone is None:
-            try:
-                found = catalog.load(self.moved_to or self.provenance.name, Progress())
-            except BackboneError as error:
-                raise BackboneError(
-                    f"This model stands on the backbone {self.provenance.name!r} (sha256 "
-                    f"{self.provenance.sha256[:12]}…), which cannot be loaded. {error} "
-                    "If it has moved, say where it is now with --backbone (in Python: headstart.load(run, backbone=…))."
-                ) from error
-            if found.fingerprint != self.fingerprint:
-                raise RunError(
-                    f"This model was fitted on {self.provenance.name} with weights {self.provenance.sha256[:12]}…, but "
-                    f"the one found here has {found.provenance.sha256[:12]}… (or another preprocessing), so "
-                    "its answers would be wrong. Bring back the original backbone, or fit again."
-                )
-            self._backbone = found
+            found = self._pretrained or self._load()
+            self._backbone = found.adapted(self.changes) if self.changes is not None else found
         return self._backbone
+
+    def _load(self) -> Backbone:
+        """The pretrained network that this model stands on."""
+        try:
+            found = catalog.load(self.moved_to or self.provenance.name, Progress())
+        except BackboneError as error:
+            raise BackboneError(
+                f"This model stands on the backbone {self.provenance.name!r} (sha256 "
+                f"{self.provenance.sha256[:12]}…), which cannot be loaded. {error} "
+                "If it has moved, say where it is now with --backbone (in Python: headstart.load(run, backbone=…))."
+            ) from error
+        if found.fingerprint != self.fingerprint:
+            raise RunError(
+                f"This model was fitted on {self.provenance.name} with weights {self.provenance.sha256[:12]}…, but "
+                f"the one found here has {found.provenance.sha256[:12]}… (or another preprocessing), so "
+                "its answers would be wrong. Bring back the original backbone, or fit again."
+            )
+        return found
 
     def predict(self, items: Any) -> list[Any]:
         """A class name, a list of class names or a number for each item (a text, file name, array, PIL image …)."""
@@ -96,7 +110,9 @@ class Model:
         if not stored:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
         bar = (progress or Progress()).bar
-        features = freeze.embed(self.backbone, self.modality, stored, digests, self.plan.cut, bar)
+        if self.classical is not None:
+            return self.classical.scores(self.task, [self.modality.classical_item(item) for item in stored])
+        features = freeze.embed(self.backbone, self.modality, stored, digests, self.stages, bar)
         return self.task.scores(self.head.logits(features), self.plan.temperature)
 
     def read(self, data: Any, **reading: Any) -> Dataset:
@@ -133,7 +149,7 @@ class Model:
     def save(self, folder: str | Path) -> Path:
         """Write the run folder, complete or not at all; RunError when something is there already."""
         folder = Path(folder)
-        head = artifact.head_bytes(self.head)
+        weights = artifact.weight_bytes(self._arrays())
         card = {
             "format": artifact.FORMAT,
             "headstart": __version__,
@@ -141,17 +157,41 @@ class Model:
             "modality": registry.plugin_name(self.modality),
             "columns": self.columns,
             "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint},
-            "head_sha256": hashlib.sha256(head).hexdigest(),
+            "stages": list(self.stages),
+            "classical": self._classical_card(),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
             artifact.CARD: artifact.to_bytes(card),
-            artifact.WEIGHTS: head,
+            artifact.WEIGHTS: weights,
             artifact.SEEN: artifact.seen_bytes(self.seen),
             "plan.json": artifact.to_bytes(self.plan.to_json()),
         }
         artifact.write_run(folder, own | self.files)
         self.run = folder
         return folder
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What is new, by name: the classical model, or the head and the changes of the backbone."""
+        if self.classical is not None:
+            return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}
+        changes = self.changes.tensors if self.changes is not None else {}
+        return {
+            "head.weight": self.head.weight,
+            "head.bias": self.head.bias,
+            **{f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()},
+        }
+
+    def _classical_card(self) -> dict[str, Any] | None:
+        if self.classical is None:
+            return None
+        one = self.classical
+        return {
+            "title": one.title,
+            "features": one.features.title,
+            "temperature": one.temperature,
+            "val_loss": one.val_loss,
+        }
 
 
 def load(folder: str | Path, backbone: str | None = None) -> Model:
@@ -177,10 +217,23 @@ def load(folder: str | Path, backbone: str | None = None) -> Model:
 
 def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Model:
     stands_on, task = dict(card["backbone"]), dict(card["task"])
+    modality = registry.modality(card["modality"])
+    arrays = artifact.read_weights(folder, card["weights_sha256"])
+    changed = {name.removeprefix(BACKBONE): array for name, array in arrays.items() if name.startswith(BACKBONE)}
+    classical = None
+    if card["classical"] is not None:
+        state = {n.removeprefix(CLASSICAL): array for n, array in arrays.items() if n.startswith(CLASSICAL)}
+        about = card["classical"]
+        classical = Classical.restore(
+            modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
+        )
     return Model(
         task=registry.TASKS.get(task.pop("name")).from_json(task),
-        modality=registry.modality(card["modality"]),
-        head=artifact.read_head(folder, card["head_sha256"]),
+        modality=modality,
+        head=classical.head if classical else LinearHead(arrays["head.weight"], arrays["head.bias"]),
+        stages=tuple(card["stages"]),
+        changes=Changes({name: torch.from_numpy(array) for name, array in changed.items()}) if changed else None,
+        classical=classical,
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
         fingerprint=stands_on.pop("fingerprint"),
         provenance=Provenance(**stands_on),

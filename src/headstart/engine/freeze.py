@@ -21,10 +21,14 @@ from headstart.progress import Progress
 
 Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 Look = Callable[[dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what is kept of each of its items
-Pieces = list[tuple[str, list[np.ndarray]]]  # digest, what is kept of the item
+Pieces = list[tuple[np.ndarray, list[np.ndarray]]]  # positions of the items of a batch, what is kept of it
 
 SHARD_ITEMS, SHARD_S, SHARD_BYTES = 1024, 20.0, 256 << 20  # a killed pass loses at most so much
 MOST_OF_THE_DISK = 0.5  # of what is free, that activations at one cut may take
+
+
+def _unchanged(position: int, opened: Any) -> Any:
+    return opened
 
 
 def features(
@@ -33,7 +37,7 @@ def features(
     """Pooled features of N stored items at every stage; only items that no earlier pass has seen are run."""
     store = FeatureStore(places.features() / backbone.fingerprint)
 
-    def keep(pieces: list[tuple[np.ndarray, list[np.ndarray]]], names: list[str]) -> None:
+    def keep(pieces: Pieces, names: list[str]) -> None:
         store.add(names, [np.concatenate(stage) for stage in zip(*(stages for _, stages in pieces), strict=True)])
 
     def look(inputs: dict[str, Any]) -> list[np.ndarray]:
@@ -43,18 +47,28 @@ def features(
 
 
 def activations(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], cut: int, progress: Progress
+    backbone: Backbone,
+    modality: Modality,
+    items: Sequence[Any],
+    digests: Sequence[str],
+    cut: int,
+    progress: Progress,
+    view: int = 0,
 ) -> Activations:
-    """Whole outputs of the stage below `cut` of N stored items; only items that no earlier pass has seen are run."""
-    store = FeatureStore(places.features() / backbone.fingerprint / f"cut-{cut:02d}")
+    """Whole outputs of the stage below `cut` of N stored items; only items that no earlier pass has seen are run.
 
-    def keep(pieces: list[tuple[np.ndarray, list[np.ndarray]]], names: list[str]) -> None:
+    View 0 is the plain item; each other number is a random view of it, the same for ever.
+    """
+    name = f"cut-{cut:02d}" + (f"-view-{view}" if view else "")
+    store = FeatureStore(places.features() / backbone.fingerprint / name)
+
+    def keep(pieces: Pieces, names: list[str]) -> None:
         store.add_activations(names, [one for _, batch in pieces for one in batch])
 
     def look(inputs: dict[str, Any]) -> list[np.ndarray]:
         return [one.numpy(force=True) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
 
-    found = _filled(store, backbone, modality, items, digests, progress, look, keep)
+    found = _filled(store, backbone, modality, items, digests, progress, look, keep, view)
     return Activations(found.shards, found.shard_of, found.row_of)
 
 
@@ -75,7 +89,8 @@ def _filled(
     digests: Sequence[str],
     progress: Progress,
     look: Look,
-    keep: Callable[[list[tuple[np.ndarray, list[np.ndarray]]], list[str]], None],
+    keep: Callable[[Pieces, list[str]], None],
+    view: int = 0,
 ) -> Features:
     """What the store holds of the items, after running the backbone over those that it lacks."""
     found, missing = store.find(digests)
@@ -89,12 +104,18 @@ def _filled(
     lacking = {digests[i] for i in missing}
     first_of = {digests[i]: i for i in reversed(range(len(digests)))}  # identical items run once
     distinct = sorted(first_of.values())
-    pieces: list[tuple[np.ndarray, list[np.ndarray]]] = []
+
+    def changed(position: int, opened: Any) -> Any:
+        return modality.augment(opened, np.random.default_rng([view, int(digests[distinct[position]][:15], 16)]))
+
+    pieces: Pieces = []
     names: list[str] = []
     size, since = 0, time.monotonic()
     with progress.bar(len(lacking), modality.noun[1]) as advance:
         wanted = np.array([digests[i] in lacking for i in distinct])
-        for rows, arrays in run(backbone, modality, [items[i] for i in distinct], look, wanted):
+        for rows, arrays in run(
+            backbone, modality, [items[i] for i in distinct], look, wanted, changed if view else _unchanged
+        ):
             pieces.append((rows, arrays))
             names += [digests[distinct[row]] for row in rows]
             size += sum(array.nbytes for array in arrays)
@@ -111,7 +132,12 @@ def _filled(
 
 
 def embed(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], stages: Sequence[int], bar: Bar
+    backbone: Backbone,
+    modality: Modality,
+    items: Sequence[Any],
+    digests: Sequence[str],
+    stages: Sequence[int],
+    bar: Bar,
 ) -> np.ndarray:
     """Features (N, D) float32 of these stages side by side, for prediction.
 
@@ -142,7 +168,12 @@ def side_by_side(features: Features, stages: Sequence[int], rows: np.ndarray) ->
 
 
 def run(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], look: Look, wanted: np.ndarray | None = None
+    backbone: Backbone,
+    modality: Modality,
+    items: Sequence[Any],
+    look: Look,
+    wanted: np.ndarray | None = None,
+    change: Callable[[int, Any], Any] = _unchanged,
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """(positions of the items, what `look` makes of them), a batch at a time; only the `wanted` (N,) ones are run.
 
@@ -155,5 +186,5 @@ def run(
     for number in np.random.default_rng(0).permutation(len(plan)):
         rows = plan[number] if wanted is None else plan[number][wanted[plan[number]]]
         if len(rows):
-            opened = [modality.open(items[row], backbone.detail) for row in rows]
+            opened = [change(int(row), modality.open(items[row], backbone.detail)) for row in rows]
             yield rows, look(backbone.collate(opened))

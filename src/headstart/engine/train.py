@@ -35,6 +35,7 @@ from headstart.tasks.base import LinearHead, Task
 EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) do not become steps of full length
 WARM_UP = 0.1  # share of the steps in which the rate rises
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
+TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
 N_EXAMPLES = 2  # that show a network's forms
 
 Sizes = tuple[np.ndarray, np.ndarray]  # mean and scale (D,) of the pooled last stage on train
@@ -73,9 +74,7 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     keep_memory()
     start = time.perf_counter()
     torch.manual_seed(lesson.seed)
-    cut = strategy.cut(lesson.backbone.n_stages)
-    upper = Resumable(lesson.backbone, cut, _batch(lesson, lesson.train[:N_EXAMPLES], 0).inputs, strategy.from_scratch)
-    strategy.prepare(upper)
+    upper = resumable(strategy, lesson)
     module = Adapting(strategy, lesson, upper)
     best = Best(module, strategy.patience)
     rows: Any = range(len(lesson.items))
@@ -100,6 +99,15 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     head = module.linear_head()
     adapted = Adapted(head, None, min(best.losses), strategy.changes(upper))
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
+
+
+def resumable(strategy: Trained, lesson: Lesson) -> Resumable:
+    """The network above the strategy's cut, ready to be trained."""
+    backbone = lesson.backbone
+    few = [lesson.modality.open(lesson.items[row], backbone.detail) for row in lesson.train[:N_EXAMPLES]]
+    upper = Resumable(backbone, strategy.cut(backbone.n_stages), backbone.collate(few), strategy.from_scratch)
+    strategy.prepare(upper)
+    return upper
 
 
 def precision(backbone: Backbone) -> Any:
@@ -148,13 +156,19 @@ def stacked(pieces: Sequence[Tensor]) -> Tensor:
     return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
+def _lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
+    """What each example costs, in the network's own unit; pictures are not opened for it."""
+    if lesson.backbone.modality == "image":
+        return [1] * len(rows)
+    return lesson.backbone.lengths([lesson.modality.open(lesson.items[row]) for row in rows])
+
+
 class Epochs(Sampler[list[int]]):
     """Batches of rows, in another order each epoch. Lightning calls `set_epoch` on what it finds as `sampler`."""
 
     def __init__(self, strategy: Trained, lesson: Lesson) -> None:
         self.rows, self.size, self.seed = lesson.train, strategy.batch_size, lesson.seed
-        opened = [lesson.modality.open(lesson.items[row]) for row in self.rows] if lesson.backbone.modality == "text" else self.rows
-        self.lengths = lesson.backbone.lengths(opened)
+        self.lengths = _lengths(lesson, self.rows)
         self.epoch = 0
         self.sampler = self
 
@@ -181,6 +195,9 @@ class Adapting(pl.LightningModule):
         self.strategy, self.lesson, self.upper = strategy, lesson, upper
         self.origin, self.scale = lesson.task.unit(lesson.y[lesson.train])
         mean, spread, linear = _first_head(strategy, lesson, upper, (self.origin, self.scale))
+        self.mean: Tensor
+        self.spread: Tensor
+        self.class_weight: Tensor | None
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("spread", torch.from_numpy(spread))
         self.linear = linear
@@ -195,7 +212,9 @@ class Adapting(pl.LightningModule):
     def collate(self, rows: Sequence[int]) -> dict[str, Any]:
         """A training batch of these rows."""
         batch = _batch(self.lesson, rows, self.current_epoch, self.strategy.augment or self.strategy.views > 1)
-        y = (self.lesson.y[list(rows)] - self.origin) / self.scale if self.origin or self.scale != 1 else self.lesson.y[list(rows)]
+        y = self.lesson.y[list(rows)]
+        if (self.origin, self.scale) != (0.0, 1.0):
+            y = ((y - self.origin) / self.scale).astype(np.float32)
         return {"inputs": batch.inputs, "activation": batch.activation, "y": torch.as_tensor(y)}
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
@@ -255,10 +274,9 @@ class Adapting(pl.LightningModule):
     def val_logits(self) -> np.ndarray:
         """(n_val, K) logits in the label's own unit, in float32."""
         lesson = self.lesson
-        opened = [lesson.modality.open(lesson.items[row]) for row in lesson.val] if lesson.backbone.modality == "text" else lesson.val
         out: np.ndarray | None = None
         self.eval()
-        for index in batches(lesson.backbone.lengths(opened), lesson.backbone.batch_budget):
+        for index in batches(_lengths(lesson, lesson.val), lesson.backbone.batch_budget):
             batch = _batch(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(
                 {"inputs": batch.inputs, "activation": batch.activation}, self.device, 0
@@ -292,7 +310,7 @@ class Best(pl.Callback):
         """Measure, keep, stop."""
         lesson = self.module.lesson
         logits = self.module.val_logits()
-        loss = float(lesson.task.losses(lesson.y[lesson.val], lesson.task.scores(logits)).mean())
+        loss = calibrated_loss(lesson.task, lesson.y[lesson.val], logits)
         if not self.losses or loss < min(self.losses):
             self.state = {name: value.detach().cpu().clone() for name, value in self.module.learnt().items()}
             self.logits = logits
@@ -313,6 +331,12 @@ class Best(pl.Callback):
         """From the checkpoint."""
         self.state, self.losses = state_dict["state"], list(state_dict["losses"])
         self.logits = state_dict["logits"].numpy()
+
+
+def calibrated_loss(task: Task, y: np.ndarray, logits: np.ndarray) -> float:
+    """Mean loss at the best of a few temperatures: a network that has grown too sure is mended afterwards."""
+    temperatures = TEMPERATURES if task.calibrated else (1.0,)
+    return min(float(task.losses(y, task.scores(logits, t)).mean()) for t in temperatures)
 
 
 def one_cycle(n_steps: int) -> Callable[[int], float]:

@@ -27,9 +27,12 @@ class TestResult:
     __test__ = False  # not for pytest
 
     y: np.ndarray  # encoded labels
-    scores: np.ndarray  # (N, K) calibrated
+    scores: np.ndarray  # (N, K) calibrated, of the model that the run ships
     naive: np.ndarray  # (N, K) of the majority guess
     classical: np.ndarray  # (N, K) of the classical model
+    transfer: np.ndarray | None = None  # (N, K) of the adapted backbone; None: it is what the run ships
+    scratch: np.ndarray | None = None  # (N, K) of the same network from random weights, where it was trained
+    ships_classical: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from headstart.evidence import words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +49,48 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+    def systems(self) -> dict[str, list[CurvePoint]]:
+        """Each system's points, fewest labels first; systems in the order they were given."""
+        return by_system(self.points)
+
+
+def by_system(points: Sequence[CurvePoint]) -> dict[str, list[CurvePoint]]:
+    """Each system's points, fewest labels first; systems in the order of their first point."""
+    found: dict[str, list[CurvePoint]] = {}
+    for point in points:
+        found.setdefault(point.system, []).append(point)
+    return {system: sorted(own, key=lambda point: point.n_labels) for system, own in found.items()}
+
+
+def labels_saved(points: Sequence[CurvePoint], better: str, reference: str) -> tuple[str, ...]:
+    """How many labels each rival would need for the mean score of `reference` at its most, and at its fewest, labels.
+
+    Between measured budgets a rival's mean score is taken to run straight over log2(n_labels); where it comes and
+    goes, its first arrival counts. Beyond the measured budgets nothing is claimed but "more than" and "or fewer".
+    `better` is "higher" or "lower". A point whose mean is not defined says nothing.
+    """
+    if better not in ("higher", "lower"):
+        raise ValueError(f"better={better!r}, but it is 'higher' or 'lower'.")
+    curves = by_system([point for point in points if math.isfinite(point.mean)])
+    own = curves.pop(reference, [])
+    marks = {own[-1].n_labels: own[-1], own[0].n_labels: own[0]} if own else {}
+    return tuple(
+        f"{rival} needs {_needed(curve, mark.mean, better)} for what {reference} scores with "
+        f"{words.count(mark.n_labels)} ({words.number(mark.mean)})."
+        for mark in marks.values()
+        for rival, curve in curves.items()
+    )
+
+
+def _needed(curve: Sequence[CurvePoint], goal: float, better: str) -> str:
+    """'about 410 labels': where a curve, fewest labels first, arrives at a score."""
+    sign = 1.0 if better == "higher" else -1.0
+    short = [sign * (goal - point.mean) for point in curve]  # how far each point falls short
+    if short[0] <= 0:
+        return f"{words.count(curve[0].n_labels)} or fewer labels"
+    for (before, after), (gap, rest) in zip(pairwise(curve), pairwise(short), strict=True):
+        if rest <= 0:
+            low, high = math.log2(before.n_labels), math.log2(after.n_labels)
+            return f"about {words.count(round(2 ** (low + (high - low) * gap / (gap - rest))))} labels"
+    return f"more than {words.count(curve[-1].n_labels)} labels"

@@ -217,23 +217,28 @@ def weighted_kendall(a: np.ndarray, b: np.ndarray) -> float:
 def _evidence(sigma: np.ndarray, projected: np.ndarray, outside: np.ndarray, n: int) -> np.ndarray:
     """(K,) greatest log evidence given squared singular values (k,), squared projections (k, K) and the rest (K,).
 
-    Beta has a closed form given t = alpha / beta, so that an evidence is exact for its t, however slow t converges;
-    the range of t keeps it finite where y is fitted without any error.
+    The evidence may have several maxima in t, above all where one direction (the mean) outweighs the rest, so that the
+    fixed point starts from the best of a grid. The range of t keeps it finite where y is fitted without any error.
     """
     sigma = np.where(sigma > np.finfo(float).eps ** 2 * n, sigma, 0)[:, None]
-    t = np.ones(projected.shape[1])
-    for _ in range(100):
+
+    def at(t: np.ndarray) -> np.ndarray:
         noise = t / (sigma + t)  # (k, K): the share of each direction that w leaves to noise
+        per_beta = (noise * projected).sum(axis=0) + outside  # yᵀ (I + F Fᵀ/t)⁻¹ y; the best beta is N / it
+        return 0.5 * (np.log(noise).sum(axis=0) - n * (np.log(2 * np.pi * per_beta / n) + 1))
+
+    grid = np.geomspace(*RANGE, 73)
+    t = grid[np.argmax([at(point) for point in grid], axis=0)]
+    start = at(t)
+    for _ in range(100):
         weights = (sigma * projected / (sigma + t) ** 2).sum(axis=0)  # |m|²
-        errors = (noise**2 * projected).sum(axis=0) + outside  # |y - Fm|²
-        gamma, left = (sigma / (sigma + t)).sum(axis=0), noise.sum(axis=0) + n - len(sigma)
+        errors = ((t / (sigma + t)) ** 2 * projected).sum(axis=0) + outside  # |y - Fm|²
+        gamma, left = (sigma / (sigma + t)).sum(axis=0), (t / (sigma + t)).sum(axis=0) + n - len(sigma)
         with np.errstate(divide="ignore"):  # features that know nothing of y: alpha goes to infinity
             before, t = t, np.clip(gamma / weights * (errors / left), *RANGE)
         if np.allclose(t, before, rtol=1e-6, atol=0):
             break
-    noise = t / (sigma + t)
-    per_beta = (noise * projected).sum(axis=0) + outside  # yᵀ (I + F Fᵀ/t)⁻¹ y; beta = N / it
-    return 0.5 * (np.log(noise).sum(axis=0) - n * (np.log(2 * np.pi * per_beta / n) + 1))
+    return np.maximum(start, at(t))
 
 
 def _coding_rate(Z: np.ndarray, eps: float) -> float:

@@ -12,44 +12,83 @@ from headstart.tasks.base import Metric
 
 @dataclass(frozen=True)
 class Measured:
-    """The model on one metric, beside the classical model."""
+    """The adapted model on one metric, beside the classical model and the same network from scratch."""
 
     metric: Metric
     score: Score
-    difference: Score  # model minus rival, paired, in the metric's own unit
+    difference: Score  # adapted minus rival, paired, in the metric's own unit
     rival: str
+    ships_rival: bool = False  # validation preferred the rival, which the run ships
+    over_scratch: Score | None = None  # adapted minus the same network from scratch, paired
 
 
 def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tuple[str, bool | None]:
     """(sentence, paid): paid is True or False when the paired difference to the rival excludes zero, else None.
 
     It is None, too, when the test examples belong to fewer than ten groups: an interval over so few is too narrow.
+    A transfer that is better than the classical model but not than the same network from scratch has not paid either.
     """
-    metric, difference, rival = measured.metric, measured.difference, measured.rival
+    metric, rival = measured.metric, measured.rival
     said = f"{metric.title} {words.score(measured.score)} on {n_test:,} test examples"
     if measured.score.low == measured.score.high:
         said += " (which show no variation: that is few examples, not certainty)"
-    gain = difference if metric.better == "higher" else Score(-difference.value, -difference.high, -difference.low)
+    gain = _gain(metric, measured.difference)
+    beside = _beside_scratch(measured)
     if n_groups is not None and n_groups < FEW_GROUPS:
         return (
             f"It cannot be told whether transfer paid: {said}, but these come from {n_groups} "
             f"group{'s' * (n_groups != 1)} only, too few for an interval to be trusted; the difference to {rival} is "
-            f"{words.score(gain)}.",
+            f"{words.score(gain)}{beside}.{_ships(measured)}",
+            None,
+        )
+    if gain.low > 0 and _no_better_than_scratch(measured):
+        return (
+            f"It cannot be told whether transfer paid: {said}, better than {rival} by {words.score(gain)}{beside}."
+            f"{_ships(measured)}",
             None,
         )
     if gain.low > 0:
-        return f"Transfer paid: {said}, better than {rival} by {words.score(gain)}.", True
+        return f"Transfer paid: {said}, better than {rival} by {words.score(gain)}{beside}.{_ships(measured)}", True
     if gain.high < 0:
         loss = Score(-gain.value, -gain.high, -gain.low)
+        advice = _ships(measured) or " Use the classical model, or another backbone."
         return (
-            f"Transfer did not pay here: {said}, worse than {rival} by {words.score(loss)}. "
-            "Use the classical model, or another backbone.",
+            f"Transfer did not pay here: {said}, worse than {rival} by {words.score(loss)}{beside}.{advice}",
             False,
         )
     if gain.low == gain.high:
-        return f"It cannot be told whether transfer paid: {said}; {rival} does just as well on every one.", None
+        return (
+            f"It cannot be told whether transfer paid: {said}; {rival} does just as well on every one{beside}."
+            f"{_ships(measured)}",
+            None,
+        )
     return (
         f"It cannot be told whether transfer paid: {said}; the difference to {rival} is {words.score(gain)}, "
-        "which includes zero.",
+        f"which includes zero{beside}.{_ships(measured)}",
         None,
     )
+
+
+def _gain(metric: Metric, difference: Score) -> Score:
+    """A difference turned so that more is better."""
+    return difference if metric.better == "higher" else Score(-difference.value, -difference.high, -difference.low)
+
+
+def _no_better_than_scratch(measured: Measured) -> bool:
+    return measured.over_scratch is not None and _gain(measured.metric, measured.over_scratch).low <= 0
+
+
+def _beside_scratch(measured: Measured) -> str:
+    """What the same network from random weights says, in half a sentence; "" where it was not trained."""
+    if measured.over_scratch is None:
+        return ""
+    gain = _gain(measured.metric, measured.over_scratch)
+    if gain.low > 0:
+        return f"; better than the same network from scratch by {words.score(gain)}"
+    return f"; the difference to the same network from scratch is {words.score(gain)}"
+
+
+def _ships(measured: Measured) -> str:
+    if not measured.ships_rival:
+        return ""
+    return f" The classical model was better on validation, so this run ships it: {measured.rival}."

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from headstart.errors import DataError, PlanError, did_you_mean, listed
-from headstart.evidence.base import Evidence, Scores, TestResult
+from headstart.evidence.base import Evidence, Score, Scores, TestResult
 from headstart.evidence.intervals import compare, resamples
 from headstart.evidence.verdict import Measured, verdict
-from headstart.tasks.base import Metric, Weights
+from headstart.tasks.base import Metric, Task, Weights
 
 N_RESAMPLES = 1000
+MODEL, SCRATCH = "model", "same network from scratch"
 
 
 def primary_first(metrics: tuple[Metric, ...], name: str | None) -> tuple[Metric, ...]:
@@ -42,27 +45,47 @@ class Scales:
         return resamples(n, N_RESAMPLES, self.seed, self.groups if (self.n_groups or 0) > 1 else None)
 
 
-def weigh(scales: Scales, test: TestResult, rival: str) -> Evidence:
-    """Every score with its interval, beside the baselines, and the verdict; `rival` is the classical model's title.
+def defined_on(metrics: tuple[Metric, ...], task: Task, y: np.ndarray, y_train: np.ndarray) -> Metric:
+    """The first metric that these labels define: a validation split of one class has no ROC AUC, for example."""
+    if len(y):
+        guess = task.naive(y_train, len(y))
+        for metric in metrics:
+            if not np.isnan(metric.compute(y, guess, np.ones((1, len(y))))[0]):
+                return metric
+    return metrics[0]
 
+
+def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "transfer") -> Evidence:
+    """Every score with its interval, beside the baselines, and the verdict.
+
+    `classical` is the title of the classical model; `transfer` that of the adapted one, where the classical ships.
     A test split of one class defines no ROC AUC, for example: the verdict then speaks of the next metric.
     PlanError when it was asked for; DataError when none is defined.
     """
     weights = scales.resamples(len(test.y))
-    systems = {"model": test.scores, scales.naive: test.naive, rival: test.classical}
-    scores, differences = compare(scales.metrics, test.y, systems, "model", weights, scales.n_groups)
-    primary = _primary(scales, scores["model"])
-    sentence, paid = verdict(
-        Measured(primary, scores["model"][primary.name], differences[rival][primary.name], rival),
-        len(test.y),
-        scales.n_groups,
+    adapted = test.scores if test.transfer is None else test.transfer
+    systems = {MODEL: test.scores, scales.naive: test.naive}
+    systems |= {transfer: adapted} if test.ships_classical else {classical: test.classical}
+    systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
+    scores, differences = compare(scales.metrics, test.y, systems, MODEL, weights, scales.n_groups)
+    primary = _primary(scales, scores[MODEL])
+    shown = transfer if test.ships_classical else MODEL
+    gain = differences[transfer][primary.name] if test.ships_classical else differences[classical][primary.name]
+    gain = Score(-gain.value, -gain.high, -gain.low) if test.ships_classical else gain
+    beside = None
+    if test.scratch is not None:
+        rivals = {MODEL: adapted, SCRATCH: test.scratch}
+        beside = compare([primary], test.y, rivals, MODEL, weights, scales.n_groups)[1][SCRATCH].get(primary.name)
+    measured = Measured(
+        primary, scores[shown][primary.name], gain, classical, ships_rival=test.ships_classical, over_scratch=beside
     )
+    sentence, paid = verdict(measured, len(test.y), scales.n_groups)
     return Evidence(
         primary=primary.name,
         titles={m.name: m.title for m in scales.metrics},
         better={m.name: m.better for m in scales.metrics},
-        metrics=scores["model"],
-        baselines={name: scores[name] for name in (scales.naive, rival)},
+        metrics=scores[MODEL],
+        baselines={name: found for name, found in scores.items() if name != MODEL},
         differences=differences,
         verdict=sentence,
         paid=paid,

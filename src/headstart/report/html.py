@@ -7,47 +7,24 @@ from __future__ import annotations
 
 from dataclasses import astuple
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from headstart.evidence import words
 from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
-from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import outcomes, plots
+from headstart.report import frozen, outcomes, plots
+from headstart.report.page import fill, sentence
 
 THIS = "this model"
 N_BINS = 10  # of the calibration curve
-SOLVED_ON_TOP = frozenset({"probe"})  # strategies whose head stands on the cut: stages above it take no part
 
 
 def render(record: Record) -> str:
     """The whole page."""
-    return _environment().get_template("template.html.j2").render(**_view(record))
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("headstart.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": words.count,
-        "share": words.share,
-        "seconds": words.seconds,
-        "number": words.number,
-        "sentence": _sentence,
-    }
-    environment.globals |= {"bar": plots.bar}
-    return environment
+    return fill("template.html.j2", _view(record))
 
 
 def _view(record: Record) -> dict[str, Any]:
@@ -57,8 +34,7 @@ def _view(record: Record) -> dict[str, Any]:
         "created": f"{created.day} {created:%B %Y, %H:%M} UTC",
         "mark": plots.verdict_mark(record.evidence.paid),
         "total_seconds": sum(record.seconds.values()),
-        "strip": plots.strip(_boxes(record.plan)),
-        "stages": _stages(record.plan),
+        **frozen.view(record.plan),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],
@@ -69,37 +45,6 @@ def _view(record: Record) -> dict[str, Any]:
         **_outcome(record),
         **_calibration(record),
     }
-
-
-def _boxes(plan: Plan) -> list[plots.Box]:
-    above: Literal["unused", "trained"] = "unused" if plan.strategy in SOLVED_ON_TOP else "trained"
-    frozen = [plots.Box("frozen", name) for name in plan.stage_names[: plan.cut]]
-    rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut :]]
-    head = plots.Box("head", "new head")
-    return [*frozen, head, *rest] if above == "unused" else [*frozen, *rest, head]
-
-
-def _stages(plan: Plan) -> list[tuple[str, str]]:
-    """(kind, words) for the key under the strip."""
-    below, above = plan.stage_names[: plan.cut], plan.stage_names[plan.cut :]
-    unused = plan.strategy in SOLVED_ON_TOP
-    key = []
-    if below:
-        key.append(("frozen", f"{_many(below)} frozen, run once ({_span(below)})"))
-    if above and not unused:
-        key.append(("trained", f"{_many(above)} trained ({_span(above)})"))
-    key.append(("head", "new head, trained"))
-    if above and unused:
-        key.append(("unused", f"{_many(above)} left out ({_span(above)})"))
-    return key
-
-
-def _many(names: tuple[str, ...]) -> str:
-    return f"{len(names)} stage{'s' * (len(names) > 1)}"
-
-
-def _span(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 class Row(NamedTuple):
@@ -141,12 +86,8 @@ def _group(evidence: Evidence, name: str, axis: plots.Axis) -> Group:
         plot = plots.interval_row(score, axis, who, "model" if who == THIS else "baseline")
         difference = evidence.differences.get(who, {}).get(name)
         said = words.comparison(difference, evidence.better[name]).text if difference else ""
-        rows.append(Row(who, plot, words.value(score), words.interval(score), _sentence(said)))
-    return Group(_sentence(evidence.titles[name]), evidence.better[name], rows, plots.tick_row(axis))
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        rows.append(Row(who, plot, words.value(score), words.interval(score), sentence(said)))
+    return Group(sentence(evidence.titles[name]), evidence.better[name], rows, plots.tick_row(axis))
 
 
 def _outcome(record: Record) -> dict[str, Any]:
@@ -178,14 +119,18 @@ def _calibration(record: Record) -> dict[str, Any]:
 
 def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
     plan, provenance = record.plan, record.provenance
+    strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
+    ships_classical = plan.ships == "classical"
+    strength = [] if plan.strength is None else [("Strength of regularisation", f"{plan.strength:.3g}")]
     return [
-        ("Backbone", provenance.name),
+        *([("Shipped", plan.classical)] if ships_classical else []),
+        ("Backbone, not shipped" if ships_classical else "Backbone", provenance.name),
         ("Its source", provenance.source),
         ("Its licence", provenance.licence),
         ("Its parameters", words.count(provenance.n_parameters)),
         ("sha256 of its weights", Markup("<code>{}</code>").format(provenance.sha256)),
-        ("Strategy", f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"),
-        ("Strength of regularisation", f"{plan.strength:.3g}"),
+        ("Strategy, not shipped" if ships_classical else "Strategy", strategy),
+        *strength,
         ("Temperature of calibration", f"{plan.temperature:.3g}"),
         ("Loss on validation", words.number(plan.val_loss)),
         ("Classical model beside it", plan.classical),

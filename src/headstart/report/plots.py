@@ -56,7 +56,8 @@ def axis(values: Sequence[float], most_ticks: int = 6) -> Axis:
     return Axis(ticks[0], ticks[-1], ticks)
 
 
-def _svg(body: str, attributes: str, title: str, desc: str = "") -> Markup:
+def svg(body: str, attributes: str, title: str, desc: str = "") -> Markup:
+    """A picture with its words: `title` and `desc` are escaped here, `body` and `attributes` by the caller."""
     described = f"<desc>{escape(desc)}</desc>" if desc else ""
     return Markup(f'<svg role="img" {attributes}><title>{escape(title)}</title>{described}{body}</svg>')
 
@@ -70,28 +71,37 @@ def verdict_mark(paid: bool | None) -> Markup:
         None: '<circle cx="24" cy="24" r="21" class="ring broken"/>'
         '<path d="M18 19q0-6 6-6t6 6q0 4-4 6t-2 5M24 34v2" class="pen"/>',
     }[paid]
-    return _svg(shape, 'class="mark" viewBox="0 0 48 48"', title)
+    return svg(shape, 'class="mark" viewBox="0 0 48 48"', title)
 
 
 class Box(NamedTuple):
     """One stage in the strip."""
 
-    kind: Literal["frozen", "trained", "head", "unused"]
+    kind: Literal["frozen", "read", "adapted", "trained", "head", "unused"]
     name: str
 
 
+SAID = {"read": "frozen, read by the head", "adapted": "frozen, with trained low-rank adapters"}  # else the kind
+
+
 def strip(boxes: Sequence[Box]) -> Markup:
-    """The backbone's stages and the head, side by side."""
+    """The backbone's stages and the head, side by side; a dot in a stage that the head reads, a bar for an adapter."""
     width = 100 / len(boxes)
     body = []
     for i, box in enumerate(boxes):
         y, height, radius = (2, 32, 10) if box.kind == "head" else (6, 24, 3)
+        at, wide, said = f"{i * width + 0.4:.2f}%", f"{width - 0.8:.2f}%", SAID.get(box.kind, box.kind)
+        shape = "frozen" if box.kind in SAID else box.kind
         body.append(
-            f'<rect x="{i * width + 0.4:.2f}%" y="{y}" width="{width - 0.8:.2f}%" height="{height}" rx="{radius}" '
-            f'class="{box.kind}"><title>{escape(box.name)} ({box.kind})</title></rect>'
+            f'<rect x="{at}" y="{y}" width="{wide}" height="{height}" rx="{radius}" class="{shape}">'
+            f"<title>{escape(box.name)} ({said})</title></rect>"
         )
-    desc = ", ".join(f"{box.name}: {box.kind}" for box in boxes)
-    return _svg("".join(body), 'class="strip" width="100%" height="36"', "Stages of the model, input first", desc)
+        if box.kind == "adapted":
+            body.append(f'<rect x="{at}" y="23" width="{wide}" height="7" rx="3" class="adapter"/>')
+        elif box.kind == "read":
+            body.append(f'<circle cx="{(i + 0.5) * width:.2f}%" cy="18" r="5" class="fill"/>')
+    desc = ", ".join(f"{box.name}: {SAID.get(box.kind, box.kind)}" for box in boxes)
+    return svg("".join(body), 'class="strip" width="100%" height="36"', "Stages of the model, input first", desc)
 
 
 def interval_row(score: Score, axis: Axis, who: str, shape: Literal["model", "baseline"]) -> Markup:
@@ -112,7 +122,7 @@ def interval_row(score: Score, axis: Axis, who: str, shape: Literal["model", "ba
         line = f'x1="{100 * axis.at(low):.2f}%" x2="{100 * axis.at(high):.2f}%" y1="50%" y2="50%"'
         marks = f'<line {line} class="whisker {shape}"/>{dot}'
     title = f"{who}: {value(score)}" + (f", 95 % interval {interval(score)}" if interval(score) else "")
-    return _svg(grid + marks, 'class="row" width="100%" height="28"', title)
+    return svg(grid + marks, 'class="row" width="100%" height="28"', title)
 
 
 def tick_row(axis: Axis) -> Markup:
@@ -122,7 +132,7 @@ def tick_row(axis: Axis) -> Markup:
         f'<text x="{100 * axis.at(t):.2f}%" y="13" text-anchor="middle">{name}</text>'
         for t, name in zip(axis.ticks, names, strict=True)
     )
-    return _svg(text, 'class="ticks" width="100%" height="18"', f"Axis from {names[0]} to {names[-1]}")
+    return svg(text, 'class="ticks" width="100%" height="18"', f"Axis from {names[0]} to {names[-1]}")
 
 
 def bar(fraction: float, title: str, whisker: tuple[float, float] | None = None) -> Markup:
@@ -133,7 +143,7 @@ def bar(fraction: float, title: str, whisker: tuple[float, float] | None = None)
     if whisker:
         low, high = (f"{100 * x:.2f}%" for x in whisker)
         body += f'<line x1="{low}" x2="{high}" y1="6" y2="6" class="whisker baseline"/>'
-    return _svg(body, 'class="bar" width="100%" height="12"', title)
+    return svg(body, 'class="bar" width="100%" height="12"', title)
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ class _Square:
         below = low + 40 + self.room
         parts.append(f'<text x="{right}" y="{below}" text-anchor="end" class="name">{escape(self.x_name)} →</text>')
         size = f'class="square" viewBox="0 0 {right + 18} {below + 8}"'
-        return _svg("".join(parts) + marks, size, title, desc)
+        return svg("".join(parts) + marks, size, title, desc)
 
 
 def calibration(bins: Sequence[Bin]) -> Markup:

@@ -72,7 +72,7 @@ class Trained(Strategy):
     from_scratch: ClassVar[bool] = False  # whether the backbone starts with random weights
     backward_cost: ClassVar[float] = 2.0  # of a backward pass above the cut, in forward passes
 
-    def prepare(self, upper: Resumable) -> None:  # noqa: B027  (most have nothing to prepare)
+    def prepare(self, upper: Resumable) -> None:
         """Change the network in place before it is trained; what is trained has `requires_grad`."""
 
     def rates(self, n_stages: int) -> list[float]:
@@ -121,7 +121,5 @@ def linear_weights(module: nn.Module, prefix: str) -> list[str]:
     return [
         f"{prefix}.{name}" if name else prefix
         for name, one in module.named_modules()
-        if isinstance(one, nn.Linear)
-        or (isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.groups == 1)
+        if isinstance(one, nn.Linear) or (isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.groups == 1)
     ]
-

@@ -24,7 +24,7 @@ class Lora(Trained):
 
     freeze: int = 0  # how many stages have no adapter and are cached, counted from the input
     rank: int = 8
-    alpha: float = 16.0  # the update counts alpha / rank times
+    alpha: int = 16  # the update counts alpha / rank times
     learning_rate: float = 1e-3
     head_rate: float = 1.0
     stage_decay: float = 1.0

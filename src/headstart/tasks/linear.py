@@ -37,9 +37,7 @@ def logistic_solver(features: Any, y: np.ndarray, class_weight: str | None = Non
     With `class_weight` "balanced" every class counts the same, however many examples it has.
     """
     # Three to six Newton steps a strength: 2 to 10 times faster here than L-BFGS, and closer to the solution.
-    model = LogisticRegression(
-        solver="newton-cg", tol=1e-5, max_iter=200, warm_start=True, class_weight=class_weight
-    )
+    model = LogisticRegression(solver="newton-cg", tol=1e-5, max_iter=200, warm_start=True, class_weight=class_weight)
     # The tolerance is on the gradient, which shrinks with the features: rows shorter than 1 are solved at length 1.
     length = min(1.0, mean_squared_length(features) ** 0.5)
     scaled = features if length == 1.0 else features * (1 / length)

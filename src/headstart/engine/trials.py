@@ -1,0 +1,122 @@
+"""Trials that were run, kept until the fit that they belong to is done: one that was killed does not run them again.
+
+    trials/<key>.safetensors   head, logits on validation, and what changed in the backbone
+    trials/<key>.json          sha256 of that file, losses, seconds; written last
+    trials/<key>.ckpt          of a training that is under way
+
+The key covers all that decides the outcome: backbone, strategy, examples, labels, seed, arithmetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from headstart import registry
+from headstart.backbones.changes import Changes
+from headstart.backbones.fetch import sha256_of
+from headstart.engine.train import Learnt, Lesson, precision
+from headstart.strategies.base import Adapted, Trained
+from headstart.tasks.base import LinearHead
+
+CHANGE = "change."
+
+
+def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
+    """sha256 (hex) of all that decides what training gives; `digests` are those of the lesson's items."""
+    decides = {
+        "backbone": lesson.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "task": [registry.plugin_name(lesson.task), lesson.task.to_json()],
+        "seed": lesson.seed,
+        "precision": str(precision(lesson.backbone)),
+        "cached": bool(lesson.views),
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for rows in (lesson.train, lesson.val):
+        sha.update("\n".join(digests[row] for row in rows).encode())
+        sha.update(np.ascontiguousarray(lesson.y[rows]).tobytes())
+    if lesson.head is not None:
+        sha.update(lesson.head.weight.tobytes())
+    return sha.hexdigest()
+
+
+@dataclass
+class Trials:
+    """The trials of one machine; those that a fit asked for are forgotten when it is done."""
+
+    folder: Path
+    _asked: set[str] = field(default_factory=set, repr=False)
+
+    def checkpoint(self, key: str) -> Path:
+        """Where a training under way keeps its state. OSError when the folder cannot be made."""
+        self._asked.add(key)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f"{key}.ckpt"
+
+    def get(self, key: str) -> Learnt | None:
+        """A trial that was run to its end, None when there is none or its files are damaged."""
+        self._asked.add(key)
+        try:
+            about = json.loads((self.folder / f"{key}.json").read_text())
+            file = self.folder / f"{key}.safetensors"
+            if sha256_of(file) != about["sha256"]:
+                return None
+            tensors = load_file(file)
+            return _learnt(tensors, about)
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return None
+
+    def put(self, key: str, learnt: Learnt) -> None:
+        """Keep a trial; where the disk refuses, it is only not kept."""
+        making = self.folder / f"{uuid.uuid4().hex}.making"
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(_tensors(learnt), making)
+            about = {
+                "sha256": sha256_of(making),
+                "val_loss": learnt.adapted.val_loss,
+                "losses": list(learnt.val_losses),
+                "seconds": learnt.seconds,
+                "changed": learnt.adapted.changes is not None,
+            }
+            os.replace(making, self.folder / f"{key}.safetensors")
+            making.write_text(json.dumps(about))
+            os.replace(making, self.folder / f"{key}.json")
+            (self.folder / f"{key}.ckpt").unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove what was asked for: the fit is done."""
+        for key in self._asked:
+            for suffix in ("safetensors", "json", "ckpt"):
+                (self.folder / f"{key}.{suffix}").unlink(missing_ok=True)
+        self._asked.clear()
+
+
+def _tensors(learnt: Learnt) -> dict[str, torch.Tensor]:
+    head, changes = learnt.adapted.head, learnt.adapted.changes
+    found = {
+        "weight": torch.from_numpy(np.ascontiguousarray(head.weight)),
+        "bias": torch.from_numpy(np.ascontiguousarray(head.bias)),
+        "val_logits": torch.from_numpy(np.ascontiguousarray(learnt.val_logits)),
+    }
+    return found | {f"{CHANGE}{name}": t.contiguous() for name, t in (changes.tensors if changes else {}).items()}
+
+
+def _learnt(tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> Learnt:
+    changed = {name.removeprefix(CHANGE): t for name, t in tensors.items() if name.startswith(CHANGE)}
+    head = LinearHead(tensors["weight"].numpy(), tensors["bias"].numpy())
+    adapted = Adapted(head, None, about["val_loss"], Changes(changed) if about["changed"] else None)
+    return Learnt(adapted, tensors["val_logits"].numpy(), tuple(about["losses"]), about["seconds"])

@@ -1,0 +1,84 @@
+"""The depth profile: what a linear probe knows at every stage, from one pass (Alain & Bengio, arXiv:1610.01644)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart.engine.features import Features
+from headstart.engine.freeze import side_by_side
+from headstart.evidence.compare import Judge
+from headstart.evidence.plan import DepthPoint
+from headstart.strategies.base import Adapted, Part
+from headstart.strategies.probe import Probe
+from headstart.tasks.base import Task
+
+N_PAIRED = 3  # the best single stages that are also tried side by side
+MOST_WIDTH = 4096  # of features side by side
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A solved probe, and what it says of validation."""
+
+    strategy: Probe
+    adapted: Adapted
+    val_logits: np.ndarray  # (n_val, K)
+    point: DepthPoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probing:
+    """What probes are solved on."""
+
+    task: Task
+    features: Features
+    y: np.ndarray
+    train: np.ndarray  # rows
+    val: np.ndarray
+    names: tuple[str, ...]  # of the stages
+    judge: Judge
+    seed: int
+    class_weight: str | None = None
+
+    def solve(self, stages: tuple[int, ...]) -> Probed:
+        """A probe on these stages side by side."""
+        strategy = Probe(stages=stages, class_weight=self.class_weight)
+        train, val = (Part(side_by_side(self.features, stages, rows), self.y[rows]) for rows in (self.train, self.val))
+        adapted = strategy.adapt(self.task, train, val, self.seed)
+        logits = adapted.head.logits(val.features)
+        name = " + ".join(self.names[stage] for stage in stages)
+        score = self.judge.score(self.task.scores(logits))
+        return Probed(
+            strategy, adapted, logits, DepthPoint(stages=stages, name=name, score=score, val_loss=adapted.val_loss)
+        )
+
+
+def profile(probing: Probing, done: Callable[[int], None] = lambda n: None) -> list[Probed]:
+    """A probe on every stage, from the input on; then the best few side by side, two and two."""
+    found = []
+    for stage in range(len(probing.names)):
+        found.append(probing.solve((stage,)))
+        done(1)
+    ranked = sorted(found, key=lambda one: -probing.judge.gain(one.point.score.value))
+    best = sorted(one.strategy.read(len(probing.names))[0] for one in ranked[:N_PAIRED])
+    for pair in itertools.combinations(best, 2):
+        width = sum(probing.features.stage(stage, probing.train[:1]).shape[1] for stage in pair)
+        if width <= MOST_WIDTH:
+            found.append(probing.solve(pair))
+    return found
+
+
+def best_probe(probed: Sequence[Probed], judge: Judge, task: Task) -> Probed:
+    """The single stage that is best on validation; several side by side only where they are better beyond doubt."""
+    single = [one for one in probed if len(one.point.stages) == 1]
+    several = [one for one in probed if len(one.point.stages) > 1]
+    best = max(single, key=lambda one: judge.gain(one.point.score.value))
+    for one in sorted(several, key=lambda one: -judge.gain(one.point.score.value)):
+        gain, error = judge.gain_over(task.scores(one.val_logits), task.scores(best.val_logits))
+        if gain > error:
+            return one
+    return best

@@ -1,0 +1,105 @@
+"""The data made ready to learn from: audited, split and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from headstart import registry
+from headstart.data.audit import Finding, audit
+from headstart.data.audit_splits import audit_splits
+from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.read import Reading, describe
+from headstart.data.read import read as read_data
+from headstart.data.split import split
+from headstart.errors import DataError
+from headstart.modalities.base import Modality
+from headstart.progress import Progress
+from headstart.strategies.base import Part
+from headstart.tasks.base import Task
+
+
+def read(
+    data: Any,
+    labels: Any = None,
+    *,
+    input: str | None = None,
+    label: str | None = None,
+    task: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+) -> Dataset:
+    """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
+
+    What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
+    "classification", "multilabel" or "regression", `group` names the column whose values stay on one side of every
+    split (a patient, a speaker), `time` the column to split by. DataError says what was found and what is needed.
+    """
+    said = {"input": input, "label": label, "task": task, "group": group, "time": time}
+    dataset = read_data(data, labels, reading=Reading(**said))
+    return replace(dataset, overruled={name: value for name, value in said.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Audited, split and encoded data, with the axes that they ask for."""
+
+    dataset: Dataset  # every example has its split
+    digests: list[str]
+    findings: tuple[Finding, ...]
+    modality: Modality
+    task: Task
+    y: np.ndarray  # (N, …) encoded labels
+    rows: dict[str, np.ndarray]  # split -> indices of its examples
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Digests of the examples that taught or chose; the model must not be measured on them."""
+        return frozenset(self.digests[row] for name in ("train", "val") for row in self.rows[name])
+
+    def part(self, name: str, features: Callable[[np.ndarray], Any]) -> Part:
+        """One split, with `features` of its rows."""
+        return Part(features(self.rows[name]), self.y[self.rows[name]])
+
+    def groups(self, name: str) -> list[str] | None:
+        """The group of each example of a split, None where none was asked for."""
+        return self.dataset.select(self.rows[name]).groups
+
+
+def labelled(data: Any, progress: Progress) -> Dataset:
+    """What was given, read if it is not yet; DataError when it has no labels."""
+    with progress.step("read"):
+        dataset = data if isinstance(data, Dataset) else read(data)
+    if dataset.task is None:
+        raise DataError(
+            f"{dataset.source} has no labels, and there is nothing to learn without them. "
+            "Name the label column with --label (in Python: headstart.read(data, label=…)). "
+            + " ".join(f"{note[:1].upper()}{note[1:]}." for note in dataset.notes)
+        )
+    progress.say(describe(dataset))
+    return dataset
+
+
+def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
+    """Audit, split and encode; DataError when there is nothing to learn from."""
+    with progress.step("audit"):
+        audited = audit(dataset, progress)
+    with progress.step("split"):
+        dataset = split(audited.dataset, seed)
+        findings = (*audited.findings, *audit_splits(dataset))
+        for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *dataset.notes):
+            progress.say(f"  {line}")
+        labels = dataset.column("label")
+        task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
+        return Problem(
+            dataset=dataset,
+            digests=audited.digests,
+            findings=findings,
+            modality=registry.modality(dataset.modality),
+            task=task,
+            y=task.encode(labels),
+            rows={name: dataset.rows(name) for name in SPLITS},
+        )

@@ -1,0 +1,181 @@
+"""What was frozen and why: the strip of stages, the depth profile and the candidates, as the template draws them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from headstart.evidence import words
+from headstart.evidence.plan import Candidate, DepthPoint, Plan
+from headstart.report import lines, plots
+
+ABOVE: dict[str, Literal["unused", "trained", "adapted"]] = {"probe": "unused", "lora": "adapted"}  # else trained
+
+
+class Side(NamedTuple):
+    """A probe on several stages side by side."""
+
+    name: str
+    score: str
+    chosen: bool
+
+
+class Depth(NamedTuple):
+    """The depth profile."""
+
+    plot: str  # empty where no stage was measured alone
+    rows: list[Side]
+    chosen: str  # a sentence on the chosen cut; empty where there is none
+
+
+class Considered(NamedTuple):
+    """One row in the table of candidates."""
+
+    title: str
+    backbone: str  # empty where all candidates share one
+    round: str
+    n_train: int
+    value: str
+    interval: str
+    passes: str
+    seconds: str
+    outcome: str  # without the word "chosen"
+    chosen: bool
+
+
+def view(plan: Plan) -> dict[str, Any]:
+    """What the template needs to know of a plan."""
+    several = len({one.backbone for one in plan.candidates}) > 1
+    return {
+        "ships_classical": plan.ships == "classical",
+        "strip": plots.strip(boxes(plan)),
+        "stages": key(plan),
+        "metric_title": metric_title(plan),
+        "depth": _depth(plan) if plan.depth else None,
+        "candidates": [_considered(one, several) for one in plan.candidates],
+        "budget": f"{passes(plan.budget_passes)} passes" if plan.budget_passes else "",
+    }
+
+
+def read_stages(plan: Plan) -> tuple[int, ...]:
+    """Indices of the stages that the shipped probe reads; none for any other model."""
+    if plan.strategy != "probe" or plan.ships == "classical":
+        return ()
+    return tuple(sorted(plan.settings.get("stages") or (plan.cut - 1,)))
+
+
+def is_read(plan: Plan, point: DepthPoint) -> bool:
+    """Whether the shipped model is the probe on just these stages."""
+    return bool(point.stages) and tuple(sorted(point.stages)) == read_stages(plan)
+
+
+def is_chosen(one: Candidate) -> bool:
+    """Whether the search ended with it."""
+    return one.outcome.lower().startswith("chosen")
+
+
+def unscored(one: Candidate) -> str:
+    """What stands in place of a score: it was never run, or validation does not define the metric."""
+    return words.UNDEFINED if one.seconds else "not run"
+
+
+def metric_title(plan: Plan) -> str:
+    """The name of what candidates were compared by, for people."""
+    return plan.metric_title or plan.metric or "Score"
+
+
+def passes(cost: float) -> str:
+    """'0.4', '12': frozen passes, with one decimal where it matters."""
+    return "< 0.1" if 0 < cost < 0.05 else words.number(cost, 1 if cost < 9.95 and cost % 1 else 0)
+
+
+def boxes(plan: Plan) -> list[plots.Box]:
+    """The stages and the head, input first."""
+    above = ABOVE.get(plan.strategy, "trained")
+    several = read_stages(plan) if len(read_stages(plan)) > 1 else ()
+    below = [
+        plots.Box("read" if index in several else "frozen", name)
+        for index, name in enumerate(plan.stage_names[: plan.cut])
+    ]
+    rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut :]]
+    head = plots.Box("head", "new head")
+    return [*below, head, *rest] if above == "unused" else [*below, *rest, head]
+
+
+def key(plan: Plan) -> list[tuple[str, str]]:
+    """(kind, words) for the key under the strip."""
+    below, above = plan.stage_names[: plan.cut], plan.stage_names[plan.cut :]
+    kind = ABOVE.get(plan.strategy, "trained")
+    read = [plan.stage_names[index] for index in read_stages(plan) if index < len(plan.stage_names)]
+    found = []
+    if below:
+        found.append(("frozen", f"{_many(below)} frozen, run once ({_span(below)})"))
+    if len(read) > 1:
+        found.append(("read", f"the head reads {', '.join(read[:-1])} and {read[-1]} side by side"))
+    if above and kind == "adapted":
+        found.append((kind, f"{_many(above)} frozen, with trained low-rank adapters ({_span(above)})"))
+    elif above and kind == "trained":
+        start = " from random weights" if plan.strategy == "scratch" else ""
+        found.append((kind, f"{_many(above)} trained{start} ({_span(above)})"))
+    found.append(("head", "new head, trained"))
+    if above and kind == "unused":
+        found.append((kind, f"{_many(above)} left out ({_span(above)})"))
+    return found
+
+
+def _many(names: tuple[str, ...]) -> str:
+    return f"{len(names)} stage{'s' * (len(names) > 1)}"
+
+
+def _span(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _depth(plan: Plan) -> Depth:
+    title = f"{metric_title(plan)} on validation"
+    rows = [
+        Side(point.name, words.score(point.score), is_read(plan, point))
+        for point in plan.depth
+        if len(point.stages) > 1
+    ]
+    cut = None if plan.ships == "classical" else lines.Cut(plan.cut, *_sides(plan))
+    dots = [
+        lines.Dot(point.stages[0], point.name, point.score, is_read(plan, point))
+        for point in plan.depth
+        if len(point.stages) == 1
+    ]
+    return Depth(lines.depth(dots, plan.n_stages, cut, title) if dots else "", rows, _said(plan))
+
+
+def _sides(plan: Plan) -> tuple[str, str]:
+    """What the two sides of the cut are called."""
+    kind = ABOVE.get(plan.strategy, "trained")
+    return "frozen", {"unused": "left out", "adapted": "adapted"}.get(kind, "trained")
+
+
+def _said(plan: Plan) -> str:
+    if plan.ships == "classical":
+        return "No cut is marked: the run ships the classical model."
+    if read := read_stages(plan):
+        if not any(is_read(plan, point) for point in plan.depth):
+            return "The broken line is the chosen cut: stages above it are left out."
+        return "The filled dot is the chosen one." if len(read) == 1 else "The chosen one reads the row marked below."
+    if plan.cut == 0:
+        return "The whole network was then trained, so nothing stayed frozen."
+    how = "got low-rank adapters" if plan.strategy == "lora" else "were trained"
+    return f"The broken line is the chosen cut: stages above it {how}."
+
+
+def _considered(one: Candidate, several: bool) -> Considered:
+    chosen = is_chosen(one)
+    return Considered(
+        title=one.title,
+        backbone=one.backbone if several else "",
+        round="solved" if one.round == 0 else str(one.round),
+        n_train=one.n_train,
+        value=words.value(one.score) if one.score else unscored(one),
+        interval=words.interval(one.score) if one.score else "",
+        passes=passes(one.cost_passes),
+        seconds=words.seconds(one.seconds) if one.score or one.seconds else "–",
+        outcome=one.outcome[len("chosen") :].lstrip(" ,;:.–-") if chosen else one.outcome,
+        chosen=chosen,
+    )
