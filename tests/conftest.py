@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from headstart import places
@@ -15,6 +16,12 @@ from headstart import places
 GOOD = ("lovely", "great", "wonderful", "superb", "charming", "brilliant")
 BAD = ("awful", "dreadful", "boring", "terrible", "clumsy", "dull")
 THINGS = ("film", "phone", "meal", "book", "camera", "hotel", "song", "game", "lamp", "chair")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks of a few numbers lose far more to waiting for each other's threads than they gain."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

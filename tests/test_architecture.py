@@ -29,6 +29,7 @@ FLOORS = [
     {"adapt"},
     {"deploy", "report"},
     {"transfer"},
+    {"study"},
     {"estimators", "demo", "doctor", "screen"},
     {"cli"},
 ]

@@ -18,6 +18,8 @@ from PIL import Image
 from headstart import cli
 from tests.conftest import draw, review_rows, write_csv
 
+PROBE = ("--strategy", "probe", "--no-scratch")  # what is not about the search takes seconds
+
 
 def call(*arguments: object) -> int:
     """Run the command line in this process; its exit code."""
@@ -44,19 +46,19 @@ def say(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.fixture(scope="module")
 def text_run(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reviews"
-    assert call("fit", reviews, "--out", out, "--quiet") == 0
+    assert call("fit", reviews, *PROBE, "--out", out, "--quiet") == 0
     return out
 
 
 @pytest.fixture(scope="module")
 def image_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "parts"
-    assert call("fit", pictures, "--out", out, "--quiet") == 0
+    assert call("fit", pictures, *PROBE, "--out", out, "--quiet") == 0
     return out
 
 
 def test_fit_prints_one_json_object_with_all_that_is_promised(say: Any, reviews: Path, tmp_path: Path) -> None:
-    code, out, _ = say("fit", reviews, "--out", tmp_path / "run", "--json")
+    code, out, _ = say("fit", reviews, *PROBE, "--freeze", 7, "--out", tmp_path / "run", "--json")
     assert code == 0
     told = json.loads(out)
     promised = {"task", "modality", "backbone", "strategy", "cut", "n", "metrics", "baselines", "seconds", "run"}
@@ -93,13 +95,13 @@ def test_a_second_fit_runs_no_backbone(reviews: Path, tmp_path: Path, text_run: 
         raise AssertionError("the backbone ran again")
 
     monkeypatch.setattr(Backbone, "pooled", fail)
-    assert call("fit", reviews, "--out", tmp_path / "again", "--quiet") == 0
+    assert call("fit", reviews, *PROBE, "--out", tmp_path / "again", "--quiet") == 0
     first, again = (json.loads((run / "metrics.json").read_text()) for run in (text_run, tmp_path / "again"))
     assert first["metrics"] == again["metrics"]
 
 
 def test_freeze_takes_another_stage(say: Any, reviews: Path, tmp_path: Path) -> None:
-    code, out, _ = say("fit", reviews, "--freeze", 3, "--out", tmp_path / "run", "--json")
+    code, out, _ = say("fit", reviews, *PROBE, "--freeze", 3, "--out", tmp_path / "run", "--json")
     assert code == 0
     assert json.loads(out)["cut"] == 3
     code, out, _ = say("predict", tmp_path / "run", "a superb lamp", "--json")
@@ -203,7 +205,7 @@ def test_bad_pictures_are_listed_and_left_out(say: Any, pictures: Path, tmp_path
     (folder / "plain" / "truncated.jpg").write_bytes(whole.getvalue()[:-200])
     (folder / "plain" / "words.jpg").write_text("these are words")
     Image.new("1", (30_000, 30_000)).save(folder / "plain" / "huge.png")
-    code, out, _ = say("fit", folder, "--out", tmp_path / "run", "--json")
+    code, out, _ = say("fit", folder, *PROBE, "--out", tmp_path / "run", "--json")
     assert code == 0
     told = json.loads(out)
     assert sum(told["n"].values()) == 60
@@ -216,7 +218,7 @@ def test_bad_pictures_are_listed_and_left_out(say: Any, pictures: Path, tmp_path
 def test_labels_with_trailing_spaces_are_one_class(say: Any, tmp_path: Path) -> None:
     rows = [[text, label + " " * (i % 3 == 0)] for i, (text, label) in enumerate(review_rows())]
     data = write_csv(tmp_path / "spaces.csv", ["text", "label"], rows)
-    code, out, _ = say("fit", data, "--out", tmp_path / "run", "--json")
+    code, out, _ = say("fit", data, *PROBE, "--out", tmp_path / "run", "--json")
     assert code == 0
     told = json.loads(out)
     assert set(told["data"]["class_counts"]) == {"good", "bad"}
@@ -248,9 +250,9 @@ def test_a_damaged_run(say: Any, text_run: Path, tmp_path: Path) -> None:
     content[-1] ^= 1
     (broken / "model.safetensors").write_bytes(content)
     assert "sha256" in fails(say, "predict", broken, "a fine day")
-    for card in ("[]", '{"format": 1}'):
+    for card, why in (("[]", "another format"), ('{"format": 1}', "another format"), ('{"format": 2}', "is damaged")):
         (broken / "headstart.json").write_text(card)
-        fails(say, "report", broken)
+        assert why in fails(say, "report", broken)
 
 
 def test_predictions_never_overwrite(say: Any, text_run: Path, reviews: Path, tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ def test_a_run_reads_new_data_with_its_own_columns(say: Any, tmp_path: Path) -> 
     """Fitted on `body`, not on the `title` that the reader would choose: so are predict and evaluate."""
     rows = [[f"note number {i} on the matter", text, label] for i, (text, label) in enumerate(review_rows())]
     data = write_csv(tmp_path / "all.csv", ["text", "body", "label"], rows)
-    assert say("fit", data, "--input", "body", "--out", tmp_path / "run", "-q")[0] == 0
+    assert say("fit", data, *PROBE, "--input", "body", "--out", tmp_path / "run", "-q")[0] == 0
     told = json.loads(say("evaluate", tmp_path / "run", data, "--json")[1])
     assert told["metrics"]["accuracy"]["value"] > 0.9
     predictions = json.loads(say("predict", tmp_path / "run", data, "--json")[1])["predictions"]
@@ -279,7 +281,7 @@ def test_a_run_reads_new_data_with_its_own_columns(say: Any, tmp_path: Path) -> 
     grouped = tmp_path / "grouped"
     rows = [[*row, f"p{i % 30}"] for i, row in enumerate(rows)]
     patients = write_csv(tmp_path / "patients.csv", ["text", "body", "label", "patient"], rows)
-    assert say("fit", patients, "--input", "body", "--group", "patient", "--out", grouped, "-q")[0] == 0
+    assert say("fit", patients, *PROBE, "--input", "body", "--group", "patient", "--out", grouped, "-q")[0] == 0
     without = json.loads(say("predict", grouped, data, "--json")[1])["predictions"]  # no patient column there
     assert without[0]["input"] == review_rows()[0][0]
     other = write_csv(tmp_path / "other.csv", ["text"], [["what a superb book"], ["a clumsy chair"]])
@@ -358,7 +360,27 @@ def test_a_backbone_for_other_inputs(say: Any, reviews: Path, tmp_path: Path) ->
 
 
 def test_a_freeze_out_of_range(say: Any, reviews: Path, tmp_path: Path) -> None:
-    assert "1 to 7" in fails(say, "fit", reviews, "--freeze", 8, "--out", tmp_path / "run", "-q")
+    out = ("--out", tmp_path / "run", "-q")
+    assert "0 to 7" in fails(say, "fit", reviews, "--freeze", 8, *out)
+    assert "1 to 7" in fails(say, "fit", reviews, "--freeze", 8, "--strategy", "probe", *out)
+    assert "1 to 6" in fails(say, "fit", reviews, "--freeze", 7, "--strategy", "partial", *out)
+    assert "--strategy partial" in fails(say, "fit", reviews, "--freeze", 3, "--strategy", "full", *out)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--strategy", "partail", "Did you mean 'partial'"),
+        ("--budget", "soon", "not a time"),
+        ("--class-weight", "even", "'balanced' or 'none'"),
+        ("--plan", "nothing.json", "not a plan"),
+        ("--learning-rate", "fast", "'find'"),
+    ],
+)
+def test_a_wish_that_cannot_be_fulfilled(
+    say: Any, reviews: Path, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    assert words in fails(say, "fit", reviews, option, value, "--out", tmp_path / "run", "-q")
 
 
 def test_an_unknown_metric(say: Any, reviews: Path, tmp_path: Path) -> None:
@@ -380,14 +402,15 @@ def test_a_wrong_option_has_exit_code_1(say: Any) -> None:
 
 
 def test_offline_fit_reaches_no_network(reviews: Path, tmp_path: Path) -> None:
-    """In a process of its own in which every connection is an error."""
+    """In a process of its own in which every connection is an error; training included."""
     script = (
         "import socket, sys\n"
         "def refuse(*a, **k): raise AssertionError('the network was reached')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
         "from headstart.cli import main; main()"
     )
-    arguments = ["fit", str(reviews), "--out", str(tmp_path / "run"), "--quiet"]
+    wishes = ["--strategy", "partial", "--freeze", "6", "--no-scratch"]
+    arguments = ["fit", str(reviews), *wishes, "--out", str(tmp_path / "run"), "--quiet"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

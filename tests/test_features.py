@@ -201,24 +201,41 @@ def test_a_flipped_byte_is_computed_again_with_the_same_result() -> None:
     assert (before[1] == after[1]).all()
 
 
-def embed(backbone: Letters, texts: list[str], n_frozen: int) -> np.ndarray:
+def embed(backbone: Letters, texts: list[str], stages: Sequence[int]) -> np.ndarray:
     modality = registry.modality("text")
     digests = [modality.examine(text).digest for text in texts]
-    return freeze.embed(backbone, modality, texts, digests, n_frozen, Progress().bar)
+    return freeze.embed(backbone, modality, texts, digests, stages, Progress().bar)
 
 
 def test_prediction_reads_what_the_cache_holds() -> None:
     known = extract(Letters(), ["one", "two"])
     backbone = Letters()
-    features = embed(backbone, ["two", "three", "one"], 1)
+    features = embed(backbone, ["two", "three", "one"], [0])
     assert backbone.n_run == 1
     assert (features[[2, 0]] == known[0]).all()
     assert np.allclose(features[1], Letters().pooled(Letters().collate(["three"]))[0], atol=1e-6)
-    assert embed(backbone, [], 1).shape == (0, 0)
+    assert embed(backbone, [], [0]).shape == (0, 0)
 
 
-def test_a_pass_for_prediction_stops_at_the_cut_and_keeps_nothing() -> None:
+def test_several_stages_stand_side_by_side_from_the_cache_and_from_the_network() -> None:
+    known = np.concatenate(extract(Letters(), ["one", "two"]), axis=1)
+    backbone = Letters()
+    features = embed(backbone, ["two", "three", "one"], [0, 1])
+    assert backbone.n_run == 1
+    assert (features[[2, 0]] == known).all()
+    pooled = torch.cat(Letters().pooled(Letters().collate(["three"])), dim=1)
+    assert np.allclose(features[1], pooled[0], atol=1e-6)
+
+
+def test_a_pass_for_prediction_stops_at_the_cut_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["abc", "d"]
-    assert embed(Letters(), texts, 1).shape == (2, 4)
-    assert embed(Letters(), texts, 2).shape == (2, 3)
+    backbone = Letters()
+    assert embed(backbone, texts, [1]).shape == (2, 3)
+    assert embed(backbone, texts, [0, 1]).shape == (2, 7)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the pass went on past the cut")
+
+    monkeypatch.setattr(backbone.network[1], "forward", refuse)
+    assert embed(backbone, texts, [0]).shape == (2, 4)
     assert shards() == []

@@ -47,7 +47,8 @@ def test_words_and_suffixes(name):
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in modality.suffixes)
     assert modality.column_names
     assert modality.default_backbone
-    assert modality.classical_features()
+    titles = [features.title for features in modality.classical_features()]
+    assert 0 < len(titles) == len(set(titles))
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
@@ -94,11 +95,11 @@ def test_only_its_own_samples_are_recognised(name):
 def test_classical_features_take_opened_items(name):
     modality = registry.modality(name)
     items = [modality.open(modality.store(sample, None)) for sample in SAMPLES[name]]
-    for title, transformer in modality.classical_features():
-        features = transformer.fit_transform(items)
-        assert features.shape[0] == 2, title
-        assert features.dtype == np.float32, title
-        assert transformer.transform(items[:1]).shape == (1, features.shape[1]), title
+    for features in modality.classical_features():
+        found = features.fit_transform(items)
+        assert found.shape[0] == 2, features.title
+        assert found.dtype == np.float32, features.title
+        assert features.transform(items[:1]).shape == (1, found.shape[1]), features.title
 
 
 # --- texts ----------------------------------------------------------------------------------------------------------
@@ -149,19 +150,20 @@ def test_long_texts_are_shown_short():
 
 
 def test_tf_idf_is_the_formula():
-    words = dict(TEXT.classical_features())["TF-IDF of words"]
+    words = TEXT.classical("TF-IDF of words")
     row = words.fit_transform(["good good film", "bad film"]).toarray()[0]
     # smooth idf ln((1 + N) / (1 + df)) + 1, times 1 + ln(count), rows of length one
     rare, common = np.log(3 / 2) + 1, 1.0
     raw = {"good": rare * (1 + np.log(2)), "film": common, "good good": rare, "good film": rare}
     length = np.sqrt(sum(value**2 for value in raw.values()))
-    found = {term: row[column] for term, column in words.vocabulary_.items() if row[column]}
+    terms = bytes(words.state()["words.terms"]).decode().split("\n")
+    found = {term: value for term, value in zip(terms, row, strict=True) if value}
     assert found == pytest.approx({term: value / length for term, value in raw.items()})
 
 
 def test_texts_without_a_word_have_features_too():
-    for _, transformer in TEXT.classical_features():
-        assert transformer.fit_transform(["!!!", ":("]).nnz > 0
+    for features in TEXT.classical_features():
+        assert features.fit_transform(["!!!", ":("]).nnz > 0
 
 
 # --- pictures: what `store` takes -----------------------------------------------------------------------------------
@@ -416,7 +418,7 @@ def test_small_pixels_are_means_of_blocks():
     pictures = [Pillow.fromarray(grey).convert("RGB") for grey in pixels]
     blocks = pixels.reshape(5, 32, 2, 32, 2).mean((2, 4)).reshape(5, -1)
     expected = (blocks - blocks.mean(0)) / blocks.std(0)
-    found = dict(IMAGE.classical_features())["small pixels"].fit_transform(pictures)
+    found = IMAGE.classical("small pixels").fit_transform(pictures)
     np.testing.assert_allclose(found, expected, atol=0.2)  # Pillow rounds a mean to whole grey values
 
 
@@ -426,7 +428,7 @@ def test_hog_tells_the_direction_of_stripes():
         return Pillow.fromarray(np.broadcast_to(wave if axis else wave[:, None], (64, 64)).copy()).convert("RGB")
 
     pictures = [stripes(axis, phase) for axis in (0, 1) for phase in (0, 1, 2)]
-    features = dict(IMAGE.classical_features())["HOG"].fit_transform(pictures)
+    features = IMAGE.classical("HOG").fit_transform(pictures)
     similar = np.corrcoef(features)
     assert similar[:3, :3].min() > 0 > similar[:3, 3:].max()
 
@@ -436,7 +438,7 @@ def test_hog_tells_the_direction_of_stripes():
 
 def test_a_missing_library_names_its_extra(monkeypatch):
     item = IMAGE.store(COLOURS, None)
-    picture, hog = IMAGE.open(item), dict(IMAGE.classical_features())["HOG"]
+    picture, hog = IMAGE.open(item), IMAGE.classical("HOG")
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     with pytest.raises(MissingExtraError, match=r"'skimage'.*headstart\[image\]"):
         hog.fit_transform([picture])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,33 @@ def classes(n: int) -> Classification:
 @pytest.mark.parametrize("name", STRATEGIES.names())
 @pytest.mark.parametrize("n_stages", [1, 7])
 def test_contract_cut_is_within_range(name: str, n_stages: int) -> None:
-    assert 0 <= STRATEGIES.get(name)().cut(n_stages) <= n_stages
+    """As it is made without settings, and for every `freeze` that it takes; any other is refused."""
+    found = STRATEGIES.get(name)
+    own = {field.name: field for field in fields(found)}
+    if all(field.default is not MISSING for field in own.values()):
+        assert 0 <= found().cut(n_stages) <= n_stages
+    if "freeze" not in own:
+        return
+    taken = []
+    for freeze in range(-1, n_stages + 2):
+        try:
+            cut = found(freeze=freeze).cut(n_stages)
+        except PlanError:
+            continue
+        assert cut == freeze
+        assert 0 <= cut <= n_stages
+        taken.append(cut)
+    assert taken or (name, n_stages) == ("partial", 1)  # one stage cannot be frozen in part
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_contract_settings_are_plain_json_values(name: str) -> None:
+    found = STRATEGIES.get(name)
+    one = found(freeze=2) if "freeze" in {field.name for field in fields(found)} else found()
+    assert json.loads(json.dumps(one.settings())) == one.settings()
+    assert found(**one.settings()) == one
+    both = Probe(stages=(1, 3)).settings()
+    assert json.loads(json.dumps(both)) == both
 
 
 @pytest.mark.parametrize(("freeze", "cut"), [(None, 6), (1, 1), (6, 6)])
@@ -155,7 +182,9 @@ class _Scripted(Regression):
     losses_to_come: tuple[float, ...]
     asked: list[float]
 
-    def heads(self, features: Any, y: np.ndarray, seed: int) -> Iterator[tuple[float, LinearHead]]:
+    def heads(
+        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+    ) -> Iterator[tuple[float, LinearHead]]:
         for strength, loss in enumerate(self.losses_to_come):
             self.asked.append(loss)
             yield float(strength), LinearHead(np.zeros((1, 2), np.float32), np.array([loss**0.5], np.float32))

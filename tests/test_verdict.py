@@ -89,7 +89,9 @@ def test_groups_are_resampled_whole() -> None:
 
 def test_a_metric_asked_for_is_never_replaced() -> None:
     test = result()
-    ones = TestResult(**{name: value[test.y == 1] for name, value in vars(test).items()})
+    arrays = {name: value for name, value in vars(test).items() if isinstance(value, np.ndarray)}
+    assert arrays.keys() == {"y", "scores", "naive", "classical"}
+    ones = TestResult(**{name: value[test.y == 1] for name, value in arrays.items()})
     metrics = TASK.metrics()
     assert weigh(Scales(metrics=metrics), ones, "TF-IDF").primary != "roc_auc"
     with pytest.raises(PlanError, match="not defined"):

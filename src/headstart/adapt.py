@@ -383,8 +383,8 @@ def _seconds_a_pass(shop: Workshop) -> float:
 
 def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
-    if wishes.strategy == "probe":
-        return []
+    if wishes.strategy == "probe" or (shop.problem.crosswise and not wishes.overruled):
+        return []  # so few labels cannot tell trained networks apart
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft())
     if wishes.strategy not in (None, AUTO):

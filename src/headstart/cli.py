@@ -89,11 +89,11 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report."""
-    from headstart import transfer
+    from headstart import problem, transfer
 
     progress = _screen(as_json or quiet)
     with progress.step("read"):
-        dataset = transfer.read(data, input=input, label=label, task=task, group=group, time=time)
+        dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
     model = transfer.fit(
         dataset,
         backbone=backbone,
@@ -110,6 +110,91 @@ def fit(
         progress=progress,
     )
     _tell(model, as_json, progress.seconds)
+
+
+@app.command()
+def plan(
+    data: Data,
+    backbone: Backbones = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the evidence to.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric to rank by.")] = None,
+    input: Input = None,
+    label: Label = None,
+    task: TaskName = None,
+    group: Group = None,
+    time: Time = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank backbones for DATA by frozen features alone, and show what `fit` would try; trains nothing."""
+    from headstart import problem, study
+    from headstart.deploy.predictions import check_free
+
+    if out is not None:
+        check_free(out)
+    progress = _screen(as_json or quiet)
+    with progress.step("read"):
+        dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
+    ranking = study.rank(dataset, backbone, metric=metric, seed=seed, progress=progress)
+    if out is not None:
+        out.write_text(json.dumps(ranking.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json(ranking.to_json())
+        return
+    from headstart.screen import show_ranking
+
+    show_ranking(ranking)
+
+
+@app.command()
+def compare(
+    data: Data,
+    strategies: Annotated[
+        str, typer.Option(help="Of auto, probe, partial, full, lora, scratch, classical; the first is the reference.")
+    ] = "auto,scratch,classical",
+    labels: Annotated[str, typer.Option(help="Label budgets, train and validation together.")] = "16,64,256,all",
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of labelled examples for each budget.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME-compare.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name from `headstart models`, a folder, or a hub id.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric of the curves.")] = None,
+    input: Input = None,
+    label: Label = None,
+    task: TaskName = None,
+    group: Group = None,
+    time: Time = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learning curves of several ways to learn on DATA, and how many labels transfer saves; writes a page and JSON."""
+    from headstart import problem, study
+    from headstart.deploy import artifact
+    from headstart.report.comparison import render_comparison
+
+    progress = _screen(as_json or quiet)
+    with progress.step("read"):
+        dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
+    folder = out or _free_name(f"{dataset.name}-compare")
+    artifact.check_writable(folder)
+    found = study.compare(
+        dataset,
+        [name.strip() for name in strategies.split(",") if name.strip()],
+        labels=[one.strip() for one in labels.split(",") if one.strip()],
+        seeds=seeds,
+        backbone=backbone,
+        metric=metric,
+        progress=progress,
+    )
+    files = {"comparison.json": artifact.to_bytes(found.to_json()), "report.html": render_comparison(found).encode()}
+    artifact.write_run(folder, files)
+    if as_json:
+        _print_json({**found.to_json(), "run": str(folder)})
+        return
+    from headstart.screen import curve_table, show
+
+    show(curve_table(found))
+    print(*("", *found.saved), sep="\n")
+    print(f"\nReport: {folder}/report.html")
 
 
 @app.command()
@@ -318,12 +403,17 @@ def _tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) 
         return
     from rich.console import Console
 
-    from headstart.screen import score_table, show
+    from headstart.screen import candidate_table, depth_lines, score_table, show
 
     console = Console(highlight=False)
+    for part, view in ((model.plan.depth, depth_lines), (model.plan.candidates[1:], candidate_table)):
+        if part:
+            console.print()
+            show(view(model.plan))
     console.print()
     show(score_table(model.evidence))
-    console.print(f"\n{model.evidence.verdict}\n", style="bold", markup=False)
+    console.print(f"\nChosen: {model.plan.reason}.", markup=False)
+    console.print(f"{model.evidence.verdict}\n", style="bold", markup=False)
     console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
 
 

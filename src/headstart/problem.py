@@ -21,6 +21,8 @@ from headstart.progress import Progress
 from headstart.strategies.base import Part
 from headstart.tasks.base import Task
 
+FEW_VAL = 20  # fewer validation examples than this choose at random: cross-validation takes their place
+
 
 def read(
     data: Any,
@@ -54,6 +56,11 @@ class Problem:
     task: Task
     y: np.ndarray  # (N, …) encoded labels
     rows: dict[str, np.ndarray]  # split -> indices of its examples
+
+    @property
+    def crosswise(self) -> bool:
+        """Whether labels are so few that all of them teach, and cross-validation chooses."""
+        return np.array_equal(self.rows["train"], self.rows["val"])
 
     @property
     def seen(self) -> frozenset[str]:
@@ -94,6 +101,12 @@ def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
             progress.say(f"  {line}")
         labels = dataset.column("label")
         task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
+        rows = {name: dataset.rows(name) for name in SPLITS}
+        if few(dataset, rows):
+            rows["train"] = rows["val"] = np.sort(np.concatenate([rows["train"], rows["val"]]))
+            note = f"{len(rows['train'])} labels are too few to spare some: five-fold cross-validation chooses"
+            progress.say(f"  {note}")
+            dataset = replace(dataset, notes=(*dataset.notes, note))
         return Problem(
             dataset=dataset,
             digests=audited.digests,
@@ -101,5 +114,10 @@ def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
             modality=registry.modality(dataset.modality),
             task=task,
             y=task.encode(labels),
-            rows={name: dataset.rows(name) for name in SPLITS},
+            rows=rows,
         )
+
+
+def few(dataset: Dataset, rows: dict[str, np.ndarray]) -> bool:
+    """Whether validation is too small to choose by, though not empty; groups must not be torn apart for it."""
+    return 0 < len(rows["val"]) < FEW_VAL and len(rows["train"]) > 0 and not dataset.has("group")

@@ -69,7 +69,7 @@ class Registry:
         return found[0]
 
 
-MODALITIES = Registry("modalities", "Modality")
+MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical"}))
 BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "pixels", "resume"}))
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")

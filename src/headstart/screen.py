@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.bar import Bar
 from rich.console import Console
@@ -32,6 +32,19 @@ from headstart.report import frozen
 from headstart.report.lines import mean_sd
 
 BAR = 24  # columns of a bar in the depth profile
+
+
+if TYPE_CHECKING:
+    from headstart.study import Ranking
+
+SCORES = {
+    "logme": "LogME",
+    "h_score": "H-score",
+    "transrate": "TransRate",
+    "probe_cv": "cross-validated",
+    "leep": "LEEP",
+    "nce": "NCE",
+}
 
 
 class _Rate(ProgressColumn):
@@ -174,3 +187,41 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def show_ranking(ranking: Ranking) -> None:
+    """Backbones in order, the depth profile of the first, and what a fit would try on it."""
+    first = ranking.ranked[0]
+    print_table(
+        [
+            {
+                "backbone": one.backbone,
+                "parameters": f"{one.n_parameters / 1e6:.1f} M",
+                "best stage": one.best.name,
+                f"{ranking.metric_title}, probe": words.score(one.best.score),
+                **{title: _number(getattr(one.at_best, name)) for name, title in SCORES.items()},
+            }
+            for one in ranking.ranked
+        ]
+    )
+    print(f"\n{first.backbone}, stage by stage ({ranking.n_train:,} to learn from, {ranking.n_val:,} to choose by):")
+    print_table(
+        [
+            {
+                "stage": point.name,
+                ranking.metric_title: words.score(point.score),
+                **(
+                    {title: _number(getattr(first.stages[point.stages[0]], name)) for name, title in SCORES.items()}
+                    if len(point.stages) == 1
+                    else dict.fromkeys(SCORES.values(), "")
+                ),
+            }
+            for point in first.depth
+        ]
+    )
+    print("\nNothing was trained. `headstart fit` would go on to try, within its budget:")
+    print_table([{"way": title, "cost in frozen passes": f"{cost:.1f}"} for title, cost in first.ways])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

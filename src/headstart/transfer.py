@@ -106,7 +106,7 @@ def fit(
         chosen=chosen,
         scratch=adapt.from_scratch(shop, chosen, wishes),
         classical=classical,
-        ships_classical=classical_is_better(shop, chosen, classical, items, wishes),
+        ships_classical=classical_is_better(shop, chosen, classical, wishes),
     )
     with progress.step("evaluate"):
         test = test_once(shop, systems, items)
@@ -120,7 +120,7 @@ def fit(
         evidence = weigh(scales, test, classical.title, transfer_title(shop, systems))
     with progress.step("report"):
         made = make_plan(shop, systems, seed)
-        record = tell(shop, made, evidence, test, metric, progress)
+        record = tell(shop, made, evidence, test, progress, out)
         model = assemble(shop, systems, record)
     if out is not None:
         model.save(out)
@@ -192,18 +192,18 @@ def best_backbone(shops: Sequence[Workshop], progress: Progress) -> Workshop:
 def solve_classical(problem: Problem, items: list[Any], seed: int) -> Classical:
     """The classical model of the same data; `items` are all N as its features take them."""
     train, val = (problem.part(name, lambda rows: [items[row] for row in rows]) for name in ("train", "val"))
+    val = train if problem.crosswise else val
     return fit_classical(problem.modality, problem.task, train, val, seed)
 
 
-def classical_is_better(shop: Workshop, chosen: Chosen, classical: Classical, items: list[Any], wishes: Wishes) -> bool:
+def classical_is_better(shop: Workshop, chosen: Chosen, classical: Classical, wishes: Wishes) -> bool:
     """Whether the run ships the classical model: it is better on validation, and the user has not said otherwise."""
     if wishes.plan is not None:
         return wishes.plan.ships == "classical"
     if wishes.overruled:
         return False
-    rows = shop.problem.rows["val"]
-    said = classical.scores(shop.problem.task, [items[row] for row in rows])
-    gain, _ = shop.judge.gain_over(said, chosen.val_scores)
+    assert classical.val_scores is not None, "fitted here, so that it knows validation"
+    gain, _ = shop.judge.gain_over(classical.val_scores, chosen.val_scores)
     return bool(gain > 0)
 
 
@@ -259,7 +259,7 @@ def make_plan(shop: Workshop, systems: Systems, seed: int) -> Plan:
 
 
 def tell(
-    shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, metric: str | None, progress: Progress
+    shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, progress: Progress, out: str | Path | None
 ) -> Record:
     """Everything that this fit has to say."""
     problem = shop.problem
@@ -274,7 +274,7 @@ def tell(
         test=test,
         mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label")),
         seconds=dict(progress.seconds),
-        command=command(problem.dataset, plan, evidence.primary),
+        command=command(problem.dataset, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
@@ -289,17 +289,20 @@ def summarise(problem: Problem) -> DataSummary:
         modality=dataset.modality,
         task=str(dataset.task),
         label_name=dataset.label_name,
-        n={name: len(rows) for name, rows in problem.rows.items()},
+        n={name: 0 if name == "val" and problem.crosswise else len(rows) for name, rows in problem.rows.items()},
         class_counts=class_counts(dataset),
         notes=dataset.notes,
     )
 
 
-def command(dataset: Dataset, plan: Plan, metric: str) -> str:
-    """The command line that makes the run again from its plan; "" for data in memory."""
+def command(dataset: Dataset, metric: str, out: str | Path | None) -> str:
+    """The command line that makes the run again, in the folder where it was made; "" for data in memory.
+
+    The plan is in the run folder `out`; None is a run that is not saved yet.
+    """
     if dataset.source.endswith(" in memory"):
         return ""
-    words = ["headstart", "fit", dataset.source, "--plan", "plan.json"]
+    words = ["headstart", "fit", dataset.source, "--plan", str(Path(out or "") / "plan.json")]
     for name, value in dataset.overruled.items():
         words += [f"--{name}", value]
     return shlex.join([*words, "--metric", metric])

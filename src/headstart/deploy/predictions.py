@@ -57,12 +57,17 @@ def predict_all(model: Model, items: Sequence[Any], progress: Progress) -> pd.Da
     return table
 
 
-def check_table_name(path: Path) -> None:
-    """PlanError unless `write_table` can write a new file of this name."""
+def check_free(path: Path) -> None:
+    """PlanError unless a new file of this name can be written."""
     if path.exists():
         raise PlanError(f"{path} is there already, and nothing was overwritten. Choose another --out, or remove it.")
     if not path.absolute().parent.is_dir():
         raise PlanError(f"There is no folder {path.parent} to write {path.name} in. Make it, or choose another --out.")
+
+
+def check_table_name(path: Path) -> None:
+    """PlanError unless `write_table` can write a new file of this name."""
+    check_free(path)
     if path.suffix.lower() not in FILES:
         raise PlanError(f"Predictions cannot be written as {path.name!r}: end the name in {listed(FILES)}.")
 

@@ -44,11 +44,12 @@ def range_test(strategy: Trained, lesson: Lesson) -> np.ndarray:
     module = Adapting(strategy, lesson, resumable(strategy, lesson))
     optimiser = module.configure_optimizers()["optimizer"]
     growth = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
-    epochs = Epochs(strategy, lesson)
     losses: list[float] = []
+    n_steps_an_epoch = -(-len(lesson.train) // strategy.batch_size)
+    epochs = Epochs(strategy, lesson, lambda: len(losses) // n_steps_an_epoch)
     while len(losses) < STEPS:
         for rows in epochs:
-            batch = module.collate(rows)
+            batch = module.collate(rows, epochs.epoch())
             loss = module.training_step(batch, 0)
             optimiser.zero_grad()
             loss.backward()
@@ -58,5 +59,4 @@ def range_test(strategy: Trained, lesson: Lesson) -> np.ndarray:
             losses.append(float(loss.detach()))
             if len(losses) == STEPS or losses[-1] > BREAKS_AWAY * min(losses) + 1e-3:
                 return np.array(losses)
-        epochs.set_epoch(epochs.epoch + 1)
     return np.array(losses)

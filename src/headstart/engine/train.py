@@ -20,6 +20,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
@@ -78,7 +79,13 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     module = Adapting(strategy, lesson, upper)
     best = Best(module, strategy.patience)
     rows: Any = range(len(lesson.items))
-    loader = DataLoader(rows, batch_sampler=Epochs(strategy, lesson), collate_fn=module.collate)
+    epochs = Epochs(strategy, lesson, best.n_epochs)
+    loader = DataLoader(
+        rows,
+        batch_sampler=epochs,
+        collate_fn=lambda rows: module.collate(rows, best.n_epochs()),
+        generator=torch.Generator(),  # or else it draws from the one that dropout uses
+    )
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=strategy.epochs,
@@ -93,7 +100,12 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
             num_sanity_val_steps=0,
         )
         resume = lesson.checkpoint if lesson.checkpoint and lesson.checkpoint.exists() else None
-        trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            raise
+        except SystemExit as end:  # Lightning's answer to Ctrl-C, which others wait for too
+            raise KeyboardInterrupt from end
     module.cpu()
     module.load_state_dict(best.state, strict=False)
     head = module.linear_head()
@@ -164,23 +176,17 @@ def _lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
 
 
 class Epochs(Sampler[list[int]]):
-    """Batches of rows, in another order each epoch. Lightning calls `set_epoch` on what it finds as `sampler`."""
+    """Batches of rows, in another order each epoch; `epoch` is asked whenever an epoch begins."""
 
-    def __init__(self, strategy: Trained, lesson: Lesson) -> None:
-        self.rows, self.size, self.seed = lesson.train, strategy.batch_size, lesson.seed
+    def __init__(self, strategy: Trained, lesson: Lesson, epoch: Callable[[], int]) -> None:
+        self.rows, self.size, self.seed, self.epoch = lesson.train, strategy.batch_size, lesson.seed, epoch
         self.lengths = _lengths(lesson, self.rows)
-        self.epoch = 0
-        self.sampler = self
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is for."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, self.epoch()]).generate_state(1)[0])
         for batch in shuffled_batches(self.lengths, self.size, seed):
             yield [int(row) for row in self.rows[batch]]
 
@@ -209,9 +215,9 @@ class Adapting(pl.LightningModule):
         pooled = self.upper(batch["inputs"], batch["activation"])
         return self.linear((pooled - self.mean) / self.spread)
 
-    def collate(self, rows: Sequence[int]) -> dict[str, Any]:
+    def collate(self, rows: Sequence[int], epoch: int) -> dict[str, Any]:
         """A training batch of these rows."""
-        batch = _batch(self.lesson, rows, self.current_epoch, self.strategy.augment or self.strategy.views > 1)
+        batch = _batch(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
         y = self.lesson.y[list(rows)]
         if (self.origin, self.scale) != (0.0, 1.0):
             y = ((y - self.origin) / self.scale).astype(np.float32)
@@ -322,6 +328,10 @@ class Best(pl.Callback):
             trainer.save_checkpoint(making)
             os.replace(making, lesson.checkpoint)
             self.since = time.monotonic()
+
+    def n_epochs(self) -> int:
+        """How many are done; Lightning's own count is not yet right when a resumed run draws its first batch."""
+        return len(self.losses)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

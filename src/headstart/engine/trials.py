@@ -1,7 +1,7 @@
 """Trials that were run, kept until the fit that they belong to is done: one that was killed does not run them again.
 
     trials/<key>.safetensors   head, logits on validation, and what changed in the backbone
-    trials/<key>.json          sha256 of that file, losses, seconds; written last
+    trials/<key>.json          losses, seconds, and a sha256 of these and of that file; written last
     trials/<key>.ckpt          of a training that is under way
 
 The key covers all that decides the outcome: backbone, strategy, examples, labels, seed, arithmetic.
@@ -49,7 +49,7 @@ def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
         sha.update("\n".join(digests[row] for row in rows).encode())
         sha.update(np.ascontiguousarray(lesson.y[rows]).tobytes())
     if lesson.head is not None:
-        sha.update(lesson.head.weight.tobytes())
+        sha.update(lesson.head.weight.tobytes() + lesson.head.bias.tobytes())
     return sha.hexdigest()
 
 
@@ -72,30 +72,32 @@ class Trials:
         try:
             about = json.loads((self.folder / f"{key}.json").read_text())
             file = self.folder / f"{key}.safetensors"
-            if sha256_of(file) != about["sha256"]:
+            if about.pop("sha256") != _seal(file, about):
                 return None
             tensors = load_file(file)
             return _learnt(tensors, about)
-        except (OSError, ValueError, KeyError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             return None
 
     def put(self, key: str, learnt: Learnt) -> None:
         """Keep a trial; where the disk refuses, it is only not kept."""
         making = self.folder / f"{uuid.uuid4().hex}.making"
-        with suppress(OSError):
+        with suppress(OSError, SafetensorError):
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(_tensors(learnt), making)
-            about = {
-                "sha256": sha256_of(making),
+            about: dict[str, Any] = {
                 "val_loss": learnt.adapted.val_loss,
                 "losses": list(learnt.val_losses),
                 "seconds": learnt.seconds,
                 "changed": learnt.adapted.changes is not None,
             }
+            about["sha256"] = _seal(making, about)
             os.replace(making, self.folder / f"{key}.safetensors")
             making.write_text(json.dumps(about))
             os.replace(making, self.folder / f"{key}.json")
             (self.folder / f"{key}.ckpt").unlink(missing_ok=True)
+        with suppress(OSError):
+            making.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove what was asked for: the fit is done."""
@@ -103,6 +105,11 @@ class Trials:
             for suffix in ("safetensors", "json", "ckpt"):
                 (self.folder / f"{key}.{suffix}").unlink(missing_ok=True)
         self._asked.clear()
+
+
+def _seal(file: Path, about: Mapping[str, Any]) -> str:
+    """sha256 (hex) of a file and what is said of it."""
+    return hashlib.sha256(f"{sha256_of(file)} {json.dumps(about, sort_keys=True)}".encode()).hexdigest()
 
 
 def _tensors(learnt: Learnt) -> dict[str, torch.Tensor]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from headstart.evidence.calibration import fit_temperature
-from headstart.modalities.base import Modality
+from headstart.modalities.base import ClassicalFeatures, Modality
 from headstart.strategies.base import Part
 from headstart.strategies.probe import Probe
 from headstart.tasks.base import LinearHead, Task
+
+FEATURES = "features."  # before the names of the features' own arrays
 
 
 @dataclass(frozen=True)
@@ -20,26 +22,57 @@ class Classical:
     """A fitted classical model: its features, then a linear head, both chosen on validation."""
 
     title: str  # "TF-IDF of words + logistic regression"
-    transformer: Any  # fitted scikit-learn transformer
+    features: ClassicalFeatures  # fitted
     head: LinearHead
     temperature: float
     val_loss: float
+    val_scores: np.ndarray | None = None  # (n_val, K) calibrated; not kept with the model
 
     def scores(self, task: Task, items: Sequence[Any]) -> np.ndarray:
         """Calibrated scores (N, K) of opened items."""
-        return task.scores(self.head.logits(self.transformer.transform(items)), self.temperature)
+        return task.scores(self.head.logits(self.features.transform(items)), self.temperature)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Every array of it, by name, as safetensors can hold them; with the fields that are no arrays, all of it."""
+        learnt = {f"{FEATURES}{name}": array for name, array in self.features.state().items()}
+        return {**learnt, "head.weight": self.head.weight, "head.bias": self.head.bias}
+
+    @classmethod
+    def restore(
+        cls,
+        modality: Modality,
+        features_title: str,
+        title: str,
+        tensors: Mapping[str, np.ndarray],
+        temperature: float,
+        val_loss: float,
+    ) -> Classical:
+        """The inverse of `state`. RegistryError when the modality has no features of that title."""
+        features = modality.classical(features_title)
+        features.restore({n.removeprefix(FEATURES): array for n, array in tensors.items() if n.startswith(FEATURES)})
+        head = LinearHead(tensors["head.weight"], tensors["head.bias"])
+        return cls(title, features, head, temperature, val_loss)
 
 
 def fit_classical(modality: Modality, task: Task, train: Part, val: Part, seed: int) -> Classical:
-    """The best on validation of the modality's classical features; `Part.features` holds the opened items."""
+    """The best on validation of the modality's classical features; `Part.features` holds the opened items.
+
+    Where train and val are the same part, labels are few, and validation is cross-validation.
+    """
     fitted = []
-    for name, transformer in modality.classical_features():
-        fitted.append(_fit_one(f"{name} + {task.solver_title}", transformer, task, train, val, seed))
+    for features in modality.classical_features():
+        fitted.append(_fit_one(features, task, train, val, seed))
     return min(fitted, key=lambda model: model.val_loss)
 
 
-def _fit_one(title: str, transformer: Any, task: Task, train: Part, val: Part, seed: int) -> Classical:
-    train_features, val_features = transformer.fit_transform(train.features), transformer.transform(val.features)
-    adapted = Probe().adapt(task, Part(train_features, train.y), Part(val_features, val.y), seed)
-    temperature = fit_temperature(task, adapted.head.logits(val_features), val.y)
-    return Classical(title, transformer, adapted.head, temperature, adapted.val_loss)
+def _fit_one(features: ClassicalFeatures, task: Task, train: Part, val: Part, seed: int) -> Classical:
+    train_features, val_features = features.fit_transform(train.features), features.transform(val.features)
+    if train is val:
+        adapted, logits = Probe().cross_adapt(task, Part(train_features, train.y), seed)
+    else:
+        adapted = Probe().adapt(task, Part(train_features, train.y), Part(val_features, val.y), seed)
+        logits = adapted.head.logits(val_features)
+    temperature = fit_temperature(task, logits, val.y)
+    title = f"{features.title} + {task.solver_title}"
+    val_scores = task.scores(logits, temperature)
+    return Classical(title, features, adapted.head, temperature, adapted.val_loss, val_scores)

@@ -48,8 +48,11 @@ class Probing:
         """A probe on these stages side by side."""
         strategy = Probe(stages=stages, class_weight=self.class_weight)
         train, val = (Part(side_by_side(self.features, stages, rows), self.y[rows]) for rows in (self.train, self.val))
-        adapted = strategy.adapt(self.task, train, val, self.seed)
-        logits = adapted.head.logits(val.features)
+        if np.array_equal(self.train, self.val):  # too few labels to spare some
+            adapted, logits = strategy.cross_adapt(self.task, train, self.seed)
+        else:
+            adapted = strategy.adapt(self.task, train, val, self.seed)
+            logits = adapted.head.logits(val.features)
         name = " + ".join(self.names[stage] for stage in stages)
         score = self.judge.score(self.task.scores(logits))
         return Probed(

@@ -120,7 +120,8 @@ def search(
         cost = work.passes(way, work.n_train, frozenset(cached))
         if spent + cost > budget and any(one.n_train == work.n_train for one in tried):
             continue
-        way = _shortened(way, work, budget - spent)
+        way = _shortened(way, work, budget - spent, frozenset(cached))
+        cost = work.passes(way, work.n_train, frozenset(cached))
         tried.append(replace(trial(way, work.n_train), round=2 if first < work.n_train else 1, cost=cost))
         cached.add(way.cut(len(work.shares)))
         spent += cost
@@ -161,12 +162,12 @@ def outcome(one: Tried, chosen: Tried, judge: Judge, n_train: int) -> str:
     gain, error = judge.gain_over(chosen.scores, one.scores)
     if abs(gain) <= error:
         return "no better within one standard error, and dearer" if one.cost >= chosen.cost else "not told apart"
-    return "worse" if gain > 0 else "better, but beyond the budget"
+    return "worse" if gain > 0 else "better, but the best is not beyond one standard error"
 
 
-def _shortened(way: Trained, work: Work, left: float) -> Trained:
+def _shortened(way: Trained, work: Work, left: float, cached: frozenset[int]) -> Trained:
     """With as many epochs as the budget that is left allows, at least one."""
-    while way.epochs > 1 and work.passes(way, work.n_train) > left:
+    while way.epochs > 1 and work.passes(way, work.n_train, cached) > left:
         way = replace(way, epochs=way.epochs - 1)
     return way
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from headstart.errors import RegistryError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,28 @@ class Preview:
     image_uri: str = ""
 
 
+class ClassicalFeatures(ABC):
+    """Numbers that a classical model sees in raw items; what it has learnt is kept as arrays, never pickled."""
+
+    title: str  # for people, and the name it is saved under: "TF-IDF of words"
+
+    @abstractmethod
+    def fit_transform(self, items: Sequence[Any]) -> Any:
+        """Learn from N `Modality.classical_item`s; gives their features (N, D), a float32 array or sparse matrix."""
+
+    @abstractmethod
+    def transform(self, items: Sequence[Any]) -> Any:
+        """Features (N, D) of N `Modality.classical_item`s, once fitted or restored."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learnt, as arrays that safetensors can hold: a string is uint8, its UTF-8."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what was learnt from a `state`, in place; `transform` then gives the very same numbers."""
+
+
 class Modality(ABC):
     """One kind of input. Stateless; one public subclass a file, named after the file."""
 
@@ -31,6 +58,7 @@ class Modality(ABC):
     suffixes: ClassVar[frozenset[str]]  # files that hold one item each, lower case: {".txt"}
     column_names: ClassVar[tuple[str, ...]]  # usual names of the input column, best first
     default_backbone: ClassVar[str]
+    augments: ClassVar[bool] = False  # whether `augment` changes anything
 
     @abstractmethod
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
@@ -62,6 +90,10 @@ class Modality(ABC):
         """The stored item as `classical_features` take it; small, since all N are in memory at once."""
         return self.open(item)
 
+    def augment(self, item: Any, rng: np.random.Generator) -> Any:
+        """An opened item changed at random, such that its label still holds; `rng` alone decides how."""
+        return item
+
     @abstractmethod
     def preview(self, item: Any) -> Preview:
         """The item for a report; small (a text of at most 400 characters, a picture of at most 160 pixels)."""
@@ -75,8 +107,15 @@ class Modality(ABC):
         return self.describe(item)
 
     @abstractmethod
-    def classical_features(self) -> Sequence[tuple[str, Any]]:
-        """(title, scikit-learn transformer) pairs for the classical baseline ("TF-IDF of words").
+    def classical_features(self) -> Sequence[ClassicalFeatures]:
+        """The features to try for the classical baseline, new and unfitted; the best on validation are used."""
 
-        The best on validation is used. Each takes a list of `classical_item`s and gives (N, D), dense or sparse.
-        """
+    def classical(self, title: str) -> ClassicalFeatures:
+        """The unfitted features of that title. RegistryError when there are none."""
+        found = {features.title: features for features in self.classical_features()}
+        if title not in found:
+            raise RegistryError(
+                f"{title!r} is not one of the classical features of {self.noun[1]}: {listed(found)}."
+                f"{did_you_mean(title, found)}"
+            )
+        return found[title]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import numpy as np
 
 from headstart.errors import DataError, MissingExtraError
-from headstart.modalities.base import Examined, Modality, Preview
+from headstart.modalities.base import ClassicalFeatures, Examined, Modality, Preview
+from headstart.modalities.classical import Standardised
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -48,6 +49,7 @@ class Image(Modality):
         "photo",
     )
     default_backbone: ClassVar = "efficientnet-lite0"
+    augments: ClassVar = True
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
         """Mostly PIL images, arrays of two or three axes, image structs, or names of picture files."""
@@ -113,6 +115,12 @@ class Image(Modality):
             self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, _pillow().Resampling.BOX)
         )
 
+    def augment(self, item: Picture, rng: np.random.Generator) -> Picture:
+        """Cropped, perhaps mirrored, in other colours, and changed by one operation more; RGB of the same size."""
+        from headstart.modalities.augment import augmented
+
+        return augmented(item, rng)
+
     def preview(self, item: Any) -> Preview:
         """A JPEG of at most 160 pixels a side, as a `data:` URI."""
         picture = self.open(item, detail=_PREVIEW_PIXELS)
@@ -125,15 +133,9 @@ class Image(Modality):
         """The path, where there is one."""
         return (item.get("path") if isinstance(item, dict) else None) or "image in memory"
 
-    def classical_features(self) -> Sequence[tuple[str, Any]]:
+    def classical_features(self) -> Sequence[ClassicalFeatures]:
         """Histograms of oriented gradients, and small grey pixels."""
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-        return [
-            ("HOG", make_pipeline(FunctionTransformer(_hog), StandardScaler())),
-            ("small pixels", make_pipeline(FunctionTransformer(_small_pixels), StandardScaler())),
-        ]
+        return [Standardised("HOG", _hog), Standardised("small pixels", _small_pixels)]
 
 
 def _missing(value: Any) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from headstart.errors import DataError
-from headstart.modalities.base import Examined, Modality, Preview
+from headstart.modalities.base import ClassicalFeatures, Examined, Modality, Preview
+from headstart.modalities.classical import TfIdf
 
 _FILE_NAME = re.compile(r"[^\n]*\.\w{2,4}")  # 'scans/a.png'; prose ends in a full stop, not in a suffix
 _TOKEN = r"(?u)\w+|[^\w\s]"  # marks count as words: '!' says something, and no text is left without one
@@ -99,10 +100,9 @@ class Text(Modality):
         """The whole text."""
         return str(item)
 
-    def classical_features(self) -> Sequence[tuple[str, Any]]:
+    def classical_features(self) -> Sequence[ClassicalFeatures]:
         """TF-IDF of words and word pairs, alone and with pieces of words."""
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.pipeline import FeatureUnion
 
         words, also_words = (
             TfidfVectorizer(
@@ -114,8 +114,8 @@ class Text(Modality):
             analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=20_000, dtype=np.float32
         )
         return [
-            ("TF-IDF of words", words),
-            ("TF-IDF of words and pieces of words", FeatureUnion([("words", also_words), ("pieces", pieces)])),
+            TfIdf("TF-IDF of words", {"words": words}),
+            TfIdf("TF-IDF of words and pieces of words", {"words": also_words, "pieces": pieces}),
         ]
 
 

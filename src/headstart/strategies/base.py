@@ -45,7 +45,7 @@ class Strategy(ABC):
 
     def settings(self) -> dict[str, Any]:
         """What makes this strategy again, as plain JSON values."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)

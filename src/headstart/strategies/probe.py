@@ -17,6 +17,7 @@ from headstart.errors import DataError, PlanError
 from headstart.strategies.base import Adapted, Part, Strategy
 from headstart.tasks.base import LinearHead, Task
 
+N_FOLDS = 5  # of cross-validation, where labels are few
 PATIENCE = 2  # strengths in a row that may be no better on validation before the path is left
 
 
@@ -62,6 +63,45 @@ class Probe(Strategy):
                 break
         assert best is not None, f"{type(task).__name__}.heads gave no head at all"
         return best
+
+    def cross_adapt(self, task: Task, part: Part, seed: int) -> tuple[Adapted, np.ndarray]:
+        """(the head on all examples, logits (N, K) of each example from a head that has not seen it).
+
+        For so few labels that none can be spared to choose by: the strength is the best of five-fold
+        cross-validation. DataError when there are fewer than two examples.
+        """
+        folds = _folds(task, part.y, seed)
+        rests = [np.setdiff1d(np.arange(len(part.y)), fold) for fold in folds]
+        paths = [self._path(task, Part(part.features[rest], part.y[rest]), seed) for rest in rests]
+        n_steps = min(len(path) for path in paths)
+        best_loss, best_step, best_logits = np.inf, 0, np.empty((0, 0), dtype=np.float32)
+        for step in range(n_steps):
+            heads = [path[step][1] for path in paths]
+            logits = np.empty((len(part.y), len(heads[0].bias)), dtype=np.float32)
+            for head, fold in zip(heads, folds, strict=True):
+                logits[fold] = head.logits(part.features[fold])
+            loss = float(task.losses(part.y, task.scores(logits)).mean())
+            if loss < best_loss:
+                best_loss, best_step, best_logits = loss, step, logits
+        strength, head = self._path(task, part, seed)[best_step]
+        return Adapted(head, strength, best_loss), best_logits
+
+    def _path(self, task: Task, part: Part, seed: int) -> list[tuple[float, LinearHead]]:
+        """(strength, head on raw features), strongest first."""
+        features, unfold = standardised(part.features)
+        return [(s, unfold(head)) for s, head in task.heads(features, part.y, seed, self.class_weight)]
+
+
+def _folds(task: Task, y: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Rows of each of up to five folds, every class spread over them."""
+    if len(y) < 2:
+        raise DataError(f"{len(y)} labelled examples are too few to learn from. Give more.")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    if y.dtype.kind == "i":
+        order = order[np.argsort(y[order], kind="stable")]
+    n_folds = min(N_FOLDS, len(y))
+    return [np.sort(order[k::n_folds]) for k in range(n_folds)]
 
 
 def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]]:
