@@ -17,6 +17,7 @@ check: .venv/ready weights
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.fit
+	$(BIN)/python -m benchmarks.regret
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write

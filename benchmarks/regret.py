@@ -1,4 +1,4 @@
-"""The planner against the whole grid of strategies × cuts: how much worse is its choice on test, at what share of the time.
+"""The planner against the whole grid of strategies × cuts: how much worse its choice is, at what share of the time.
 
     python -m benchmarks.regret [NAME …]      reads ../shared/data; writes benchmarks/results/regret.json
 
@@ -123,8 +123,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "regret": regret,
         "standard_error": error,
         "cells": cells,
-        "candidates": [[c.title, c.round, c.n_train, c.score.value if c.score else None, c.seconds, c.outcome]
-                       for c in chosen.candidates],
+        "candidates": [
+            [c.title, c.round, c.n_train, c.score.value if c.score else None, c.seconds, c.outcome]
+            for c in chosen.candidates
+        ],
         "transferability": transferability,
     }
 

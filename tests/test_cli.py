@@ -375,11 +375,19 @@ def test_a_freeze_out_of_range(say: Any, reviews: Path, tmp_path: Path) -> None:
         ("--class-weight", "even", "'balanced' or 'none'"),
         ("--plan", "nothing.json", "not a plan"),
         ("--learning-rate", "fast", "'find'"),
+        ("--backbone", "minilmm", "Did you mean 'minilm'"),
     ],
 )
 def test_a_wish_that_cannot_be_fulfilled(
-    say: Any, reviews: Path, tmp_path: Path, option: str, value: str, words: str
+    say: Any, reviews: Path, tmp_path: Path, monkeypatch: Any, option: str, value: str, words: str
 ) -> None:
+    """Said before the long pass, not after it."""
+    from headstart.backbones.base import Backbone
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("the backbone ran")
+
+    monkeypatch.setattr(Backbone, "_read", fail)
     assert words in fails(say, "fit", reviews, option, value, "--out", tmp_path / "run", "-q")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from headstart import places, registry
 from headstart.backbones.base import Backbone, Provenance, Stage
 from headstart.engine import freeze
-from headstart.engine.features import SEAL, FeatureStore, Shard
+from headstart.engine.features import SEAL, Activations, FeatureStore, Shard
 from headstart.errors import RunError
 from headstart.progress import Progress
 
@@ -95,6 +95,32 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
 def test_a_damaged_shard_is_never_read(tmp_path: Path, file: str, damage: str) -> None:
     FeatureStore(tmp_path / "s").add(DIGESTS, STAGES)
+    victim = next((tmp_path / "s").glob("shard-*")) / file
+    content = bytearray(victim.read_bytes())
+    if damage == "delete":
+        victim.unlink()
+    elif damage == "cut":
+        victim.write_bytes(content[:-1])
+    else:
+        content[len(content) // 2] ^= 1
+        victim.write_bytes(content)
+    store = FeatureStore(tmp_path / "s")
+    assert store.find(DIGESTS)[1] == list(range(6))
+    assert store.thrown_away == 1
+    assert not victim.parent.exists()
+
+
+@pytest.mark.parametrize("file", ["digests.npy", "values.npy", "shapes.npy", SEAL])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_damaged_activations_are_never_read(tmp_path: Path, file: str, damage: str) -> None:
+    """Whole activations, of a length of their own each, come back as they were, or not at all."""
+    rng = np.random.default_rng(0)
+    kept = [rng.normal(size=(n, 3)).astype(np.float32) for n in (4, 1, 7, 2, 2, 5)]
+    FeatureStore(tmp_path / "s").add_activations(DIGESTS, kept)
+    found, missing = FeatureStore(tmp_path / "s").find(DIGESTS[::-1])
+    assert missing == []
+    rows = Activations(found.shards, found.shard_of, found.row_of).rows(np.arange(6))
+    assert all((one == other).all() for one, other in zip(rows, kept[::-1], strict=True))
     victim = next((tmp_path / "s").glob("shard-*")) / file
     content = bytearray(victim.read_bytes())
     if damage == "delete":

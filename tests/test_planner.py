@@ -26,9 +26,7 @@ from headstart.tasks.classification import Classification
 
 N_VAL = 100
 Y = np.arange(N_VAL) % 2
-ACCURACY = next(
-    one for one in Classification(class_names=("a", "b"), positive="b").metrics() if one.name == "accuracy"
-)
+ACCURACY = next(one for one in Classification(class_names=("a", "b"), positive="b").metrics() if one.name == "accuracy")
 JUDGE = Judge(metric=ACCURACY, y=Y, weights=resamples(N_VAL, 500, 0))
 WORK = Work(shares=(0.1, 0.2, 0.3, 0.4), n_train=100, n_val=20)
 
@@ -165,9 +163,7 @@ def test_the_cheapest_of_several_that_are_as_good() -> None:
 
 
 def test_where_less_is_better() -> None:
-    loss = next(
-        one for one in Classification(class_names=("a", "b"), positive="b").metrics() if one.name == "log_loss"
-    )
+    loss = next(one for one in Classification(class_names=("a", "b"), positive="b").metrics() if one.name == "log_loss")
     judge = Judge(metric=loss, y=Y, weights=JUDGE.weights)
     good, bad = (
         replace(tried(wrong_on(rows), cost), score=judge.score(wrong_on(rows)))

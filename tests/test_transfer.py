@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 import headstart
-from headstart import adapt, registry
+from headstart import adapt, places, registry
 from headstart.adapt import Wishes, Workshop
 from headstart.deploy.model import Model
 from headstart.engine import freeze
@@ -141,11 +141,10 @@ def fooled(table: pd.DataFrame) -> pd.DataFrame:
 def assert_only_the_score_differs(honest: Model, misled: Model) -> None:
     assert (misled.head.weight == honest.head.weight).all()
     assert timeless(misled.plan) == timeless(honest.plan)
-    for name in ({"model"} | set(honest.evidence.baselines)) - {"majority guess"}:
-        one, other = (
-            {"model": model.evidence.metrics, **model.evidence.baselines}[name]["accuracy"] for model in (honest, misled)
-        )
-        assert other.value == pytest.approx(1 - one.value), name
+    one, other = ({"model": m.evidence.metrics, **m.evidence.baselines} for m in (honest, misled))
+    assert one.keys() == other.keys()
+    for name in one.keys() - {"majority guess"}:
+        assert other[name]["accuracy"].value == pytest.approx(1 - one[name]["accuracy"].value), name
 
 
 def test_3_nothing_is_chosen_on_the_test_split() -> None:
@@ -371,6 +370,72 @@ def test_a_trained_model_is_saved_and_answers_alike(strategy: str, tiny: str, tm
     assert again.evaluate(table).metrics == model.evidence.metrics
     pretrained = load_backbone(tiny, model.modality, Progress())
     assert again.backbone.fingerprint == model.backbone.fingerprint != pretrained.fingerprint
+
+
+@pytest.mark.usefixtures("few_epochs")
+def test_a_run_ships_the_classical_model_where_validation_prefers_it(tiny: str, tmp_path: Path) -> None:
+    """The tiny backbone knows hardly a word of the reviews. What is measured, saved and asked is what is shipped."""
+    table = split_reviews()
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    model = headstart.fit(tmp_path / "reviews.csv", backbone=tiny, scratch=False, out=tmp_path / "one")
+    assert model.plan.ships == "classical"
+    assert "this run ships it" in model.evidence.verdict
+    assert model.evidence.paid is False
+    assert not any(name == model.plan.classical for name in model.evidence.baselines)
+    transfer = next(scores for name, scores in model.evidence.baselines.items() if name != "majority guess")
+    assert model.evidence.metrics["accuracy"].value > 0.9 > transfer["accuracy"].value
+    arrays = load_file(tmp_path / "one" / "model.safetensors")
+    assert all(name.startswith("classical.") for name in arrays)
+    again = headstart.load(tmp_path / "one")
+    assert (again.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
+    assert again.evaluate(table).metrics == model.evidence.metrics
+    assert again.predict(["what a superb lamp", "a dreadful song"]) == ["good", "bad"]
+    saved = pd.read_parquet(tmp_path / "one" / "predictions.parquet")
+    expected = again.predict_proba(saved["input"].tolist())
+    assert np.allclose(saved[["p(bad)", "p(good)"]], expected, atol=1e-4)
+    assert_made_again(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("wish", [{"strategy": "probe"}, {"strategy": "partial"}, {"freeze": 2}])
+@pytest.mark.usefixtures("few_epochs")
+def test_who_names_a_strategy_or_a_cut_gets_it(wish: dict[str, Any], tiny: str) -> None:
+    """Whatever validation says of the classical model."""
+    model = headstart.fit(split_reviews(), backbone=tiny, scratch=False, **wish)
+    assert (model.plan.ships, model.classical) == ("transfer", None)
+    assert model.plan.strategy == wish.get("strategy", model.plan.strategy)
+    assert model.plan.cut == wish.get("freeze", model.plan.cut)
+    assert model.plan.classical in model.evidence.baselines
+
+
+def test_the_trials_of_a_fit_are_forgotten_with_its_end(tiny: str, few_epochs: None) -> None:
+    headstart.fit(pets(), backbone=tiny, strategy="partial", freeze=3)
+    assert [path for path in places.trials().glob("*") if not path.name.startswith("pace-")] == []
+
+
+def test_a_fit_that_was_killed_does_not_train_again_what_it_had(
+    tiny: str, few_epochs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the last step, and begun again: every trial is read, and the run is the same."""
+    from headstart import transfer
+    from headstart.engine import train as engine
+
+    whole = headstart.fit(pets(), backbone=tiny)
+    with monkeypatch.context() as patch:
+
+        def kill(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(transfer, "test_once", kill)
+        with pytest.raises(KeyboardInterrupt):
+            headstart.fit(pets(), backbone=tiny)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("something was trained again")
+
+    monkeypatch.setattr(engine, "train", refuse)
+    again = headstart.fit(pets(), backbone=tiny)
+    assert timeless(again.plan) == timeless(whole.plan)
+    assert again.evidence == whole.evidence
 
 
 def test_a_table_is_not_taken_for_its_column_names() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from headstart.errors import PlanError
+from headstart.evidence import words
 from headstart.evidence.base import Score, TestResult
 from headstart.evidence.verdict import Measured, verdict
-from headstart.evidence.weigh import Scales, primary_first, weigh
+from headstart.evidence.weigh import SCRATCH, Scales, primary_first, weigh
 from headstart.tasks.base import Metric
 from headstart.tasks.classification import Classification
 
@@ -22,7 +25,7 @@ def say(metric: Metric, difference: Score, n_groups: int | None = None) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("metric", "difference", "paid", "words"),
+    ("metric", "difference", "paid", "said"),
     [
         (AUC, Score(0.1, 0.02, 0.2), True, "better than TF-IDF by 0.100 (0.020 to 0.200)"),
         (AUC, Score(-0.1, -0.2, -0.02), False, "worse than TF-IDF by 0.100 (0.020 to 0.200)"),
@@ -32,10 +35,10 @@ def say(metric: Metric, difference: Score, n_groups: int | None = None) -> tuple
         (LOSS, Score(0.1, 0.02, 0.2), False, "worse than TF-IDF by 0.100 (0.020 to 0.200)"),
     ],
 )
-def test_the_sentence_follows_the_interval(metric: Metric, difference: Score, paid: bool | None, words: str) -> None:
+def test_the_sentence_follows_the_interval(metric: Metric, difference: Score, paid: bool | None, said: str) -> None:
     sentence, decided = say(metric, difference)
     assert decided is paid
-    assert words in sentence
+    assert said in sentence
     assert "0.800 (0.700 to 0.900) on 200 test examples" in sentence
 
 
@@ -104,3 +107,59 @@ def test_both_baselines_are_there() -> None:
     assert list(evidence.baselines) == list(evidence.differences) == ["majority guess", "TF-IDF"]
     assert evidence.paid is True
     assert evidence.baselines["majority guess"]["roc_auc"].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("over_scratch", "paid", "said"),
+    [
+        (Score(0.05, 0.01, 0.1), True, "better than the same network from scratch by 0.050 (0.010 to 0.100)"),
+        (Score(0.05, -0.01, 0.1), None, "the difference to the same network from scratch is 0.050"),
+        (Score(-0.05, -0.1, -0.01), None, "the difference to the same network from scratch is −0.050"),
+    ],
+)
+def test_better_than_the_rival_but_not_than_from_scratch_has_not_paid(
+    over_scratch: Score, paid: bool | None, said: str
+) -> None:
+    gain = Score(0.1, 0.02, 0.2)
+    measured = Measured(AUC, Score(0.8, 0.7, 0.9), gain, "TF-IDF", over_scratch=over_scratch)
+    sentence, decided = verdict(measured, 200)
+    assert decided is paid
+    assert said in sentence
+    assert "better than TF-IDF by 0.100" in sentence
+
+
+def with_scratch() -> TestResult:
+    """As `result`, beside a network from scratch that is right nine times of ten."""
+    test = result()
+    p = np.where((np.arange(40) % 10 == 3) != (test.y == 1), 0.7, 0.3)
+    return replace(test, scratch=np.stack([1 - p, p], axis=1))
+
+
+def test_the_same_network_from_scratch_is_a_baseline_where_it_was_trained() -> None:
+    test = with_scratch()
+    evidence = weigh(Scales(metrics=TASK.metrics()), test, "TF-IDF")
+    assert list(evidence.baselines) == list(evidence.differences) == ["majority guess", "TF-IDF", SCRATCH]
+    assert evidence.baselines[SCRATCH]["accuracy"].value == pytest.approx(0.9)
+    difference = evidence.differences[SCRATCH]["accuracy"]
+    assert difference.value == pytest.approx(0.1)
+    assert difference.low <= difference.value <= difference.high
+    assert "from scratch" in evidence.verdict
+
+
+def test_where_the_classical_model_ships_the_verdict_is_still_about_transfer() -> None:
+    """The roles are changed: the strong scores are the classical ones, and the run ships them."""
+    test = with_scratch()
+    turned = replace(test, classical=test.scores, transfer=test.classical, ships_classical=True)
+    evidence = weigh(Scales(metrics=TASK.metrics()), turned, "TF-IDF", "minilm, linear probe")
+    assert list(evidence.baselines) == ["majority guess", "minilm, linear probe", SCRATCH]
+    assert evidence.metrics["accuracy"].value == 1.0  # of what is shipped
+    assert evidence.baselines["minilm, linear probe"]["accuracy"].value == pytest.approx(0.75)
+    assert evidence.paid is False
+    straight = weigh(Scales(metrics=TASK.metrics()), test, "TF-IDF").differences["TF-IDF"]["roc_auc"]
+    turned_round = evidence.differences["minilm, linear probe"]["roc_auc"]
+    assert (turned_round.value, turned_round.low, turned_round.high) == (straight.value, straight.low, straight.high)
+    assert "worse than TF-IDF" in evidence.verdict
+    assert "this run ships it: TF-IDF" in evidence.verdict
+    beside = weigh(Scales(metrics=TASK.metrics()), replace(test, scores=test.classical), "TF-IDF").differences[SCRATCH]
+    expected = f"the difference to the same network from scratch is {words.score(beside['roc_auc'])}"
+    assert expected in evidence.verdict  # of the adapted network, not of what is shipped

@@ -44,7 +44,7 @@ MOST_SCRATCH_EPOCHS = 12
 class Wishes:
     """What the user said of how to learn; all else is measured."""
 
-    strategy: str | None = None  # its name; None is chosen
+    strategy: str | None = None  # its name; None is chosen, and so is "auto", but then an adapted network ships
     freeze: int | None = None  # stages to freeze; None is chosen
     budget: str | float | None = None  # "2m", "90s", or seconds; None is a few frozen passes
     learning_rate: float | str | None = None  # of the last stage, or "find"
@@ -252,7 +252,7 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
     judge, task = shop.judge, shop.problem.task
-    probes = shop.probed if wishes.strategy in (None, "probe") else []
+    probes = shop.probed if wishes.strategy in (None, AUTO, "probe") else []
     points = tuple(one.point for one in shop.probed)
     if wishes.freeze is not None and probes:
         probes = [one for one in probes if one.point.stages == (wishes.freeze - 1,)]
@@ -286,7 +286,7 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
         frozen = shop.frozen  # not part of the time that training takes
         assert frozen is not None
         with shop.progress.step("try strategies"):
-            limit = budget if wishes.strategy is None or wishes.budget is not None else float("inf")
+            limit = budget if wishes.strategy in (None, AUTO) or wishes.budget is not None else float("inf")
             tried += planner.search(ways, shop.work, limit, judge, trial, shop.progress.say)
     final = [one for one in tried if one.n_train == shop.work.n_train]
     if not final:
@@ -320,14 +320,14 @@ def from_scratch(shop: Workshop, chosen: Chosen, wishes: Wishes) -> Solved | Non
 
 def check(n_stages: int, wishes: Wishes) -> None:
     """PlanError for a wish that this backbone cannot fulfil; to be asked before a long pass."""
-    names = [name for name in registry.STRATEGIES.names() if name != "scratch"]
-    if wishes.strategy not in (None, AUTO, *names):
+    names = [AUTO, *(name for name in registry.STRATEGIES.names() if name != "scratch")]
+    if wishes.strategy not in (None, *names):
         raise PlanError(
             f"{wishes.strategy!r} is not a strategy: {listed(names)}.{did_you_mean(str(wishes.strategy), names)}"
         )
     if wishes.strategy == "full" and wishes.freeze:
         raise PlanError(f"'full' freezes nothing, but freeze={wishes.freeze}. Use --strategy partial.")
-    if wishes.strategy is None and wishes.freeze is not None and not 0 <= wishes.freeze <= n_stages:
+    if wishes.strategy in (None, AUTO) and wishes.freeze is not None and not 0 <= wishes.freeze <= n_stages:
         raise PlanError(
             f"freeze={wishes.freeze}, but this backbone has {n_stages} stages. Pass a value from 0 to {n_stages}."
         )
@@ -340,6 +340,8 @@ def check(n_stages: int, wishes: Wishes) -> None:
             f"The plan is for a backbone of {wishes.plan.n_stages} stages, but this one has {n_stages}. "
             "Use the plan's own backbone, or fit without --plan."
         )
+    if isinstance(wishes.learning_rate, str) and wishes.learning_rate != "find":
+        raise PlanError(f"learning_rate={wishes.learning_rate!r}. Give a number such as 1e-4, or 'find'.")
     seconds_of(wishes.budget)
 
 
@@ -396,8 +398,6 @@ def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
         ways = [replace(way, learning_rate=float(wishes.learning_rate)) for way in ways]
     elif wishes.learning_rate == "find":
         ways = [replace(way, learning_rate=_found_rate(shop, way)) for way in ways]
-    elif wishes.learning_rate is not None:
-        raise PlanError(f"learning_rate={wishes.learning_rate!r}. Give a number such as 1e-4, or 'find'.")
     return ways
 
 

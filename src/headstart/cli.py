@@ -71,7 +71,7 @@ def fit(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
     backbone: Backbones = None,
-    strategy: Annotated[str | None, typer.Option(help="probe, partial, full or lora; default: measured.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="probe, partial, full, lora or auto; default: measured.")] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
     plan: Annotated[Path | None, typer.Option(help="plan.json of an earlier run: done again exactly.")] = None,

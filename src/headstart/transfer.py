@@ -67,12 +67,13 @@ def fit(
 
     `data` is a Dataset, or anything that `read` takes. Everything that is not said is measured on validation:
     `backbone` is a catalog name, a hub id or a folder, or several to choose from (default: the modality's own);
-    `strategy` "probe", "partial", "full" or "lora"; `freeze` how many stages, counted from the input, are frozen;
-    `budget` how long the search may take ("2m", or seconds; default: a few frozen passes); `plan` the plan of an
-    earlier run (a Plan, its file or the run's folder), which is done again exactly; `learning_rate` that of the last
-    stage, or "find"; `class_weight` "balanced" or "none" (default: balanced where the metric counts classes alike);
-    `scratch` whether the same network is trained from random weights for comparison; `metric` the one that models are
-    chosen by and that the verdict speaks of. With `out` a run folder is written there: complete or not at all.
+    `strategy` "probe", "partial", "full" or "lora" ("auto": measured, but the classical model never ships); `freeze`
+    how many stages, counted from the input, are frozen; `budget` how long the search may take ("2m", or seconds;
+    default: a few frozen passes); `plan` the plan of an earlier run (a Plan, its file or the run's folder), which is
+    done again exactly; `learning_rate` that of the last stage, or "find"; `class_weight` "balanced" or "none" (default:
+    balanced where the metric counts classes alike); `scratch` whether the same network is trained from random weights
+    for comparison; `metric` the one that models are chosen by and that the verdict speaks of. With `out` a run folder
+    is written there: complete or not at all.
     HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()

@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from headstart import registry
+from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
 from headstart.engine.train import Learnt, Lesson, precision
@@ -41,6 +41,7 @@ def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
         "strategy": [registry.plugin_name(strategy), strategy.settings()],
         "task": [registry.plugin_name(lesson.task), lesson.task.to_json()],
         "seed": lesson.seed,
+        "versions": [__version__, torch.__version__],
         "precision": str(precision(lesson.backbone)),
         "cached": bool(lesson.views),
     }
