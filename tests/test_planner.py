@@ -367,3 +367,19 @@ def test_each_trial_is_told() -> None:
     work = Work(shares=(0.25,) * 4, n_train=300, n_val=N_VAL)
     search([Partial(freeze=3, epochs=2)], work, 100.0, JUDGE, Bench(lambda way, n: 10), lines.append)
     assert lines == ["  partly frozen, 3 stages frozen, 300 examples: accuracy 0.900 on validation"]
+
+
+def test_the_best_way_is_tried_on_views_where_the_budget_allows() -> None:
+    ways = [Partial(freeze=2, epochs=1), Full(epochs=1)]
+    plain, on_views = ({}, {"augments": True})
+    for more in (plain, on_views):
+        seen: list[Trained] = []
+
+        def trial(way: Trained, n_train: int, seen: list[Trained] = seen) -> Tried:
+            seen.append(way)
+            return tried(wrong_on(range(10 if isinstance(way, Full) else 30)), 0.0, way, n_train)
+
+        search(ways, WORK, 50.0, JUDGE, trial, lambda line: None, **more)
+        assert [planner.on_views(way) for way in seen] == [False, False, *([True] if more else [])]
+    assert seen[-1] == Full(epochs=1, augment=True)
+    assert planner.augmented(Partial(freeze=2), 4).views == planner.N_VIEWS

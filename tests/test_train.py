@@ -248,3 +248,28 @@ def test_the_finder_leaves_the_network_alone(bert: Backbone) -> None:
     rate = find_rate(Full(), lesson)
     assert 1e-7 < rate < 1e-2
     assert all(torch.equal(t, before[name]) for name, t in bert.network.state_dict().items())
+
+
+def test_views_below_a_cut_are_cached_and_stay_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:
+    backbone = catalog.load(str(save_tiny("vit", tmp_path_factory.mktemp("models") / "model")), Progress())
+    lesson, digests = make_lesson(backbone)
+    kept = [
+        freeze.activations(backbone, lesson.modality, lesson.items, digests, 1, Progress(), view)
+        for view in (0, 1, 1, 2)
+    ]
+    plain, one, again, other = (activations.rows([3])[0] for activations in kept)
+    assert np.array_equal(one, again)
+    assert not np.array_equal(plain, one)
+    assert not np.array_equal(one, other)
+    views = replace(lesson, views=(kept[0], kept[1], kept[3]))
+    learnt, repeated = (train(Partial(freeze=1, epochs=2, views=3), views) for _ in range(2))
+    assert_same(learnt, repeated, 0.0)
+    assert learnt.val_losses != train(Partial(freeze=1, epochs=2), replace(views, views=(kept[0],))).val_losses
+
+
+def test_uncached_training_sees_new_views_every_epoch(tmp_path_factory: pytest.TempPathFactory) -> None:
+    backbone = catalog.load(str(save_tiny("vit", tmp_path_factory.mktemp("models") / "model")), Progress())
+    lesson, _ = make_lesson(backbone)
+    plain, augmented, again = (train(Full(epochs=2, augment=one), lesson) for one in (False, True, True))
+    assert_same(augmented, again, 0.0)
+    assert plain.val_losses != augmented.val_losses

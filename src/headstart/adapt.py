@@ -287,7 +287,8 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
         assert frozen is not None
         with shop.progress.step("try strategies"):
             limit = budget if wishes.strategy in (None, AUTO) or wishes.budget is not None else float("inf")
-            tried += planner.search(ways, shop.work, limit, judge, trial, shop.progress.say)
+            say, augments = shop.progress.say, shop.modality.augments
+            tried += planner.search(ways, shop.work, limit, judge, trial, say, augments)
     final = [one for one in tried if one.n_train == shop.work.n_train]
     if not final:
         raise PlanError("The budget is too small to train anything. Give more with --budget, or use --strategy probe.")
@@ -450,10 +451,11 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     cut = strategy.cut(len(names))
     if isinstance(strategy, Probe):
         return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names)))
+    views = ", on random views" if planner.on_views(strategy) else ""
     if strategy.cut(len(names)) == 0:
-        return strategy.title
+        return f"{strategy.title}{views}"
     what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else "trained"
-    return f"{what} above {names[cut - 1]}"
+    return f"{what} above {names[cut - 1]}{views}"
 
 
 def _candidate(shop: Workshop, one: Tried, chosen: Tried) -> Candidate:

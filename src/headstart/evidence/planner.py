@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,6 +29,7 @@ PASSES, EXAMPLES = 10.0, 10_000  # the default budget: so many passes, or so man
 FIRST_EXAMPLES, FIRST_SHARE = 400, 0.25  # what the first round learns from: a quarter, but no fewer than 400
 STEPS = 400  # that a training in full takes, about
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 8
+N_VIEWS = 4  # cached views of each example below a cut, the plain one among them
 FIRST_ROUND_SHARE = 0.5  # of the budget
 
 
@@ -93,9 +94,18 @@ def options(n_stages: int, n_train: int, class_weight: str | None = None, lora: 
 
 
 def search(
-    ways: Sequence[Trained], work: Work, budget: float, judge: Judge, trial: Trial, say: Callable[[str], None]
+    ways: Sequence[Trained],
+    work: Work,
+    budget: float,
+    judge: Judge,
+    trial: Trial,
+    say: Callable[[str], None],
+    augments: bool = False,
 ) -> list[Tried]:
-    """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples."""
+    """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples.
+
+    Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
+    """
     first = min(work.n_train, max(FIRST_EXAMPLES, int(work.n_train * FIRST_SHARE)))
     affordable = [way for way in ways if work.passes(way, work.n_train) <= budget]
     tried: list[Tried] = []
@@ -126,7 +136,20 @@ def search(
         cached.add(way.cut(len(work.shares)))
         spent += cost
         say(_line(tried[-1], judge))
+    whole = [one for one in tried if one.n_train == work.n_train]
+    if augments and whole:
+        best = max(whole, key=lambda one: judge.gain(one.score.value))
+        way = augmented(cast(Trained, best.strategy), len(work.shares))
+        cost = work.passes(way, work.n_train)
+        if spent + cost <= budget < math.inf:
+            tried.append(replace(trial(way, work.n_train), round=best.round + 1, cost=cost))
+            say(_line(tried[-1], judge))
     return tried
+
+
+def augmented(way: Trained, n_stages: int) -> Trained:
+    """The same way on random views: new ones every epoch where nothing is frozen, else a few that are cached."""
+    return replace(way, augment=True) if way.cut(n_stages) == 0 else replace(way, views=N_VIEWS)
 
 
 def ranking(tried: Sequence[Tried], judge: Judge) -> list[Tried]:
@@ -145,6 +168,12 @@ def choose(tried: Sequence[Tried], judge: Judge) -> Tried:
         if one is best or loss <= error:
             return one
     return best
+
+
+def on_views(strategy: Strategy) -> bool:
+    """Whether it learns from random views of the examples."""
+    settings = strategy.settings()
+    return bool(settings.get("augment")) or settings.get("views", 1) > 1
 
 
 def short_key(way: Strategy) -> str:
@@ -175,5 +204,6 @@ def _shortened(way: Trained, work: Work, left: float, cached: frozenset[int]) ->
 def _line(one: Tried, judge: Judge) -> str:
     value = "undefined" if math.isnan(one.score.value) else f"{one.score.value:.3f}"
     cut = one.strategy.settings().get("freeze", 0) or 0
-    what = f"{one.strategy.title}, {cut} stages frozen, {one.n_train:,} examples"
+    views = ", random views" if on_views(one.strategy) else ""
+    what = f"{one.strategy.title}{views}, {cut} stages frozen, {one.n_train:,} examples"
     return f"  {what}: {judge.metric.title} {value} on validation"
