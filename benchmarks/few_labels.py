@@ -7,7 +7,8 @@
 Reads ../shared/data/text_cr and the MiniLM weights of `$HEADSTART_HOME`; writes benchmarks/results/few_labels.json.
 Every system sees the same draws and starts from the same weights, in a process of its own with an empty cache. The
 seconds of a draw are learning and predicting all of the test rows; Headstart and the embeddings keep what the frozen
-network said of a text, so that their first draw pays for all ten.
+network said of a text, so that their first draw pays for all ten. "SetFit" has the 20 iterations of its paper, "SetFit,
+default pairs" the pairs that the package makes where nothing is said. What is done is kept when a system is stopped.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from benchmarks.fit import ROOT, SHARED
 
 RESULTS = ROOT / "benchmarks" / "results" / "few_labels.json"
 A_CLASS, SEEDS = 8, 10
-PUBLISHED = {"system": "SetFit", "mean": 71.6, "sd": 3.9}
+PUBLISHED = {"system": "SetFit, MiniLM-L6, 8 a class, 10 draws of its own", "mean": 71.6, "sd": 3.9}
 Rows = list[tuple[str, str]]  # (text, label)
 Draws = Iterator[tuple[int, Rows, Rows]]  # (seed, train, test)
-Answer = dict[str, float]
+Answer = dict[str, float | str]
 
 
 def draws() -> Draws:

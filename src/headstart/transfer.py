@@ -221,6 +221,7 @@ def test_once(shop: Workshop, systems: Systems, items: list[Any]) -> TestResult:
         classical=classical,
         transfer=transfer,
         scratch=None if systems.scratch is None else shop.scores(systems.scratch, rows),
+        scratch_epochs=systems.scratch.strategy.settings()["epochs"] if systems.scratch is not None else None,
         ships_classical=systems.ships_classical,
     )
 

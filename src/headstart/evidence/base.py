@@ -32,6 +32,7 @@ class TestResult:
     classical: np.ndarray  # (N, K) of the classical model
     transfer: np.ndarray | None = None  # (N, K) of the adapted backbone; None: it is what the run ships
     scratch: np.ndarray | None = None  # (N, K) of the same network from random weights, where it was trained
+    scratch_epochs: int | None = None  # how long that one was trained
     ships_classical: bool = False
 
 

@@ -20,6 +20,7 @@ class Measured:
     rival: str
     ships_rival: bool = False  # validation preferred the rival, which the run ships
     over_scratch: Score | None = None  # adapted minus the same network from scratch, paired
+    scratch_epochs: int | None = None  # how long that one was trained
 
 
 def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tuple[str, bool | None]:
@@ -82,10 +83,11 @@ def _beside_scratch(measured: Measured) -> str:
     """What the same network from random weights says, in half a sentence; "" where it was not trained."""
     if measured.over_scratch is None:
         return ""
-    gain = _gain(measured.metric, measured.over_scratch)
+    gain, epochs = _gain(measured.metric, measured.over_scratch), measured.scratch_epochs
+    rival = "the same network from scratch" + (f" ({epochs} epoch{'s' * (epochs != 1)})" if epochs else "")
     if gain.low > 0:
-        return f"; better than the same network from scratch by {words.score(gain)}"
-    return f"; the difference to the same network from scratch is {words.score(gain)}"
+        return f"; better than {rival} by {words.score(gain)}"
+    return f"; the difference to {rival} is {words.score(gain)}"
 
 
 def _ships(measured: Measured) -> str:

@@ -77,7 +77,13 @@ def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "tra
         rivals = {MODEL: adapted, SCRATCH: test.scratch}
         beside = compare([primary], test.y, rivals, MODEL, weights, scales.n_groups)[1][SCRATCH].get(primary.name)
     measured = Measured(
-        primary, scores[shown][primary.name], gain, classical, ships_rival=test.ships_classical, over_scratch=beside
+        primary,
+        scores[shown][primary.name],
+        gain,
+        classical,
+        ships_rival=test.ships_classical,
+        over_scratch=beside,
+        scratch_epochs=test.scratch_epochs,
     )
     sentence, paid = verdict(measured, len(test.y), scales.n_groups)
     return Evidence(
