@@ -156,7 +156,7 @@ def measure(name: str, python: str) -> Iterator[dict]:
                     "runs": runs,
                 }
     if process.returncode:
-        raise SystemExit(f"{name} failed")
+        raise SystemExit(f"{name} failed: exit status {process.returncode}")
 
 
 def main() -> None:

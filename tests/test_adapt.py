@@ -201,3 +201,16 @@ def test_a_killed_fit_ends_as_an_undisturbed_one(
     assert killed.evidence.metrics == searched.evidence.metrics
     assert killed.plan.cut == searched.plan.cut
     assert [c.score for c in killed.plan.candidates] == [c.score for c in searched.plan.candidates]
+
+
+def test_few_labels_are_cross_validated_and_all_of_them_teach(tiny: str, tmp_path: Path) -> None:
+    """Sixteen labels: no depth can be chosen, so that the upper half of the network is read, and nothing is trained."""
+    labels = ["cat" if "cat" in text.split() else "none" for text in texts(120)]
+    splits = ["train"] * 40 + ["test"] * 80
+    table = pd.DataFrame({"text": texts(120), "label": labels, "split": splits})
+    table.to_csv(tmp_path / "few.csv", index=False)
+    model = transfer.fit(str(tmp_path / "few.csv"), backbone=tiny, scratch=False, strategy="auto")
+    assert model.plan.strategy == "probe"
+    assert model.stages == (2, 3)
+    assert len(model.seen) == 40
+    assert any("cross-validation" in note for note in json.loads(model.files["metrics.json"])["data"]["notes"])

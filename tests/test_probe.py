@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from headstart.errors import DataError, PlanError
 from headstart.registry import STRATEGIES
+from headstart.strategies import probe
 from headstart.strategies.base import Part
 from headstart.strategies.probe import Probe, standardised
 from headstart.tasks.base import LinearHead
@@ -199,3 +200,30 @@ def test_the_path_is_left_after_two_that_are_no_better(losses: tuple, n_asked: i
     part = Part(np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32), np.zeros(5, np.float32))
     adapted = Probe().adapt(task, part, part, seed=0)
     assert (len(task.asked), adapted.strength) == (n_asked, chosen)
+
+
+def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example() -> None:
+    """Against five folds done by hand at the chosen strength; the head itself learns from all."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 4)).astype(np.float32)
+    y = (features[:, 0] + 0.5 * rng.normal(size=30) > 0).astype(np.int64)
+    task = Classification(class_names=("a", "b"), positive="b")
+    adapted, logits = Probe().cross_adapt(task, Part(features, y), 0)
+    for fold in probe._folds(task, y, 0):
+        rest = np.setdiff1d(np.arange(30), fold)
+        paths = probe.Probe()._path(task, Part(features[rest], y[rest]), 0)
+        candidates = [head.logits(features[fold]) for _, head in paths]
+        assert any(np.allclose(logits[fold], one, atol=1e-6) for one in candidates)
+    whole = dict(Probe()._path(task, Part(features, y), 0))
+    assert adapted.strength in whole
+    np.testing.assert_allclose(adapted.head.weight, whole[adapted.strength].weight)
+    loss = float(task.losses(y, task.scores(logits)).mean())
+    assert adapted.val_loss == pytest.approx(loss)
+
+
+def test_every_class_is_spread_over_the_folds() -> None:
+    task = Classification(class_names=("a", "b"), positive="b")
+    y = np.array([0] * 10 + [1] * 5)
+    folds = probe._folds(task, y, 0)
+    assert sorted(np.concatenate(folds)) == list(range(15))
+    assert all((y[fold] == 1).sum() == 1 for fold in folds)

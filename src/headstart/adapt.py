@@ -259,7 +259,8 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
     tried: list[Tried] = []
     made: dict[int, Solved] = {}
     if probes:
-        best = depth.best_probe(probes, judge, task)
+        crosswise = shop.problem.crosswise and wishes.freeze is None
+        best = depth.best_probe(probes, judge, task, crosswise)
         solved = shop._solved(best.strategy, best.adapted, best.val_logits)
         scores = task.scores(best.val_logits, solved.temperature)
         tried.append(
@@ -386,7 +387,8 @@ def _seconds_a_pass(shop: Workshop) -> float:
 
 def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
-    if wishes.strategy == "probe" or (shop.problem.crosswise and not wishes.overruled):
+    measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
+    if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
         return []  # so few labels cannot tell trained networks apart
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft())

@@ -101,7 +101,7 @@ def _ranked(shop: Workshop) -> Ranked:
     problem, network = shop.problem, shop.backbone
     rows, names = problem.rows["train"], [stage.name for stage in network.stages]
     before = shop.progress.seconds.get("frozen pass", 0.0)
-    best = best_probe(shop.probed, shop.judge, problem.task)
+    best = best_probe(shop.probed, shop.judge, problem.task, problem.crosswise)
     with shop.progress.step("transferability"):
         stages = tuple(_scored(shop, stage, rows, name) for stage, name in enumerate(names))
     ways = planner.options(network.n_stages, shop.work.n_train)

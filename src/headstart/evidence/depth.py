@@ -44,11 +44,16 @@ class Probing:
     seed: int
     class_weight: str | None = None
 
+    @property
+    def crosswise(self) -> bool:
+        """Whether labels are so few that all of them teach, and cross-validation stands for validation."""
+        return np.array_equal(self.train, self.val)
+
     def solve(self, stages: tuple[int, ...]) -> Probed:
         """A probe on these stages side by side."""
         strategy = Probe(stages=stages, class_weight=self.class_weight)
         train, val = (Part(side_by_side(self.features, stages, rows), self.y[rows]) for rows in (self.train, self.val))
-        if np.array_equal(self.train, self.val):  # too few labels to spare some
+        if self.crosswise:
             adapted, logits = strategy.cross_adapt(self.task, train, self.seed)
         else:
             adapted = strategy.adapt(self.task, train, val, self.seed)
@@ -66,6 +71,8 @@ def profile(probing: Probing, done: Callable[[int], None] = lambda n: None) -> l
     for stage in range(len(probing.names)):
         found.append(probing.solve((stage,)))
         done(1)
+    if probing.crosswise:
+        return [*found, probing.solve(upper_half(len(probing.names)))]
     ranked = sorted(found, key=lambda one: -probing.judge.gain(one.point.score.value))
     best = sorted(one.strategy.read(len(probing.names))[0] for one in ranked[:N_PAIRED])
     for pair in itertools.combinations(best, 2):
@@ -75,8 +82,18 @@ def profile(probing: Probing, done: Callable[[int], None] = lambda n: None) -> l
     return found
 
 
-def best_probe(probed: Sequence[Probed], judge: Judge, task: Task) -> Probed:
-    """The single stage that is best on validation; several side by side only where they are better beyond doubt."""
+def upper_half(n_stages: int) -> tuple[int, ...]:
+    """The stages whose features are read side by side where labels are too few to choose one."""
+    return tuple(range(n_stages - max(1, n_stages // 2), n_stages))
+
+
+def best_probe(probed: Sequence[Probed], judge: Judge, task: Task, crosswise: bool = False) -> Probed:
+    """The single stage that is best on validation; several side by side only where they are better beyond doubt.
+
+    Where labels are so few that cross-validation would choose at random, the upper half of the network is read.
+    """
+    if crosswise:
+        return probed[-1]
     single = [one for one in probed if len(one.point.stages) == 1]
     several = [one for one in probed if len(one.point.stages) > 1]
     best = max(single, key=lambda one: judge.gain(one.point.score.value))
