@@ -205,7 +205,7 @@ def classical_is_better(shop: Workshop, chosen: Chosen, classical: Classical, wi
         return False
     assert classical.val_scores is not None, "fitted here, so that it knows validation"
     gain, error = shop.judge.gain_over(classical.val_scores, chosen.val_scores)
-    return bool(gain > (error if shop.problem.crosswise else 0))  # of few labels chance makes differences
+    return bool(gain > (1.96 * error if shop.problem.crosswise else 0))  # few labels differ by chance alone
 
 
 def test_once(shop: Workshop, systems: Systems, items: list[Any]) -> TestResult:
