@@ -17,7 +17,10 @@ check: .venv/ready weights
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.fit
+	$(BIN)/python -m benchmarks.auto
 	$(BIN)/python -m benchmarks.regret
+	$(BIN)/python -m benchmarks.ranking
+	$(BIN)/python -m benchmarks.few_labels headstart "headstart, probe"
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write

@@ -75,6 +75,30 @@ def figures() -> str:
     return "\n".join(lines)
 
 
+def chosen() -> str:
+    """What `fit` chose by itself, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "auto.json").read_text(encoding="utf-8"))
+    lines = [
+        "| data | chosen on validation | metric | this model | classical | from scratch |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, run in results.items():
+        scratch = run["baselines"].get("same network from scratch")
+        classical = next(v for k, v in run["baselines"].items() if "regression" in k)
+        for metric in dict.fromkeys((run["primary"], "accuracy")):
+            first = metric == run["primary"]
+            cells = [
+                name if first else "",
+                run["reason"].partition(":")[0] if first else "",
+                run["titles"][metric],
+                _shown(run["metrics"][metric]),
+                _shown(classical[metric]),
+                _shown(scratch[metric]) if scratch else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _shown(score: dict[str, float], sign: str = "") -> str:
     value, low, high = (f"{score[key]:{sign}.3f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})".replace("-", "−")
@@ -82,7 +106,7 @@ def _shown(score: dict[str, float], sign: str = "") -> str:
 
 def refreshed(readme: str) -> str:
     """The README with its tree and its figures replaced by today's."""
-    for name, made in (("tree", source_tree()), ("figures", figures())):
+    for name, made in (("tree", source_tree()), ("figures", figures()), ("chosen", chosen())):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
     return readme
