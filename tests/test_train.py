@@ -137,6 +137,20 @@ def test_what_was_learnt_predicts_as_it_did_in_training(bert: Backbone, strategy
     np.testing.assert_allclose(learnt.adapted.head.logits(pooled), learnt.val_logits, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("strategy", [Full(epochs=1), Scratch(epochs=1), Lora(freeze=5, epochs=1)])
+def test_a_convolutional_network_predicts_as_it_did_in_training(strategy: Trained) -> None:
+    """Its weights lie channels-last in memory, and from scratch its batch norms move."""
+    network = catalog.load("efficientnet-lite0", Progress())
+    lesson, _ = make_lesson(network, n_train=8, n_val=4)
+    learnt = train(strategy, lesson)
+    assert learnt.adapted.changes is not None
+    adapted = network.adapted(learnt.adapted.changes)
+    assert adapted.fingerprint != network.fingerprint
+    opened = [lesson.modality.open(lesson.items[row], network.detail) for row in lesson.val]
+    pooled = adapted.pooled(adapted.collate(opened))[-1].numpy()
+    np.testing.assert_allclose(learnt.adapted.head.logits(pooled), learnt.val_logits, rtol=1e-2, atol=1e-3)
+
+
 def test_frozen_weights_do_not_move_and_a_repeat_gives_the_same(bert: Backbone) -> None:
     lesson, _ = make_lesson(bert)
     before = {name: tensor.clone() for name, tensor in bert.network.state_dict().items()}

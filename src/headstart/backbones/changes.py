@@ -29,7 +29,7 @@ class Changes:
     @cached_property
     def sha256(self) -> str:
         """Of all names and values."""
-        return hashlib.sha256(save(dict(self.tensors))).hexdigest()
+        return hashlib.sha256(save({name: one.contiguous() for name, one in self.tensors.items()})).hexdigest()
 
     @torch.no_grad()
     def apply(self, network: nn.Module) -> nn.Module:
