@@ -454,7 +454,7 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     if isinstance(strategy, Probe):
         return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names)))
     views = ", on random views" if planner.on_views(strategy) else ""
-    if strategy.cut(len(names)) == 0:
+    if cut == 0:
         return f"{strategy.title}{views}"
     what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else "trained"
     return f"{what} above {names[cut - 1]}{views}"

@@ -31,6 +31,7 @@ from headstart.engine.allocator import keep_memory
 from headstart.engine.features import Activations
 from headstart.modalities.base import Modality
 from headstart.strategies.base import Adapted, Trained
+from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, Task
 
 EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) do not become steps of full length
@@ -207,6 +208,7 @@ class Adapting(pl.LightningModule):
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("spread", torch.from_numpy(spread))
         self.linear = linear
+        self._val_batches = batches(_lengths(lesson, lesson.val), lesson.backbone.batch_budget)
         weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
         self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
 
@@ -264,17 +266,12 @@ class Adapting(pl.LightningModule):
 
     def learnt(self) -> dict[str, Tensor]:
         """What training moves: trained parameters, the head, and statistics when from scratch."""
-        trained = {f"upper.network.{name}" for name, _ in self.upper.network.named_parameters()}
-        fixed = {name for name, p in self.named_parameters() if name in trained and not self._moves(p)}
+        moving = {id(p) for _, parameters in self._stages for p in parameters}
+        fixed = {f"upper.network.{name}" for name, p in self.upper.network.named_parameters() if id(p) not in moving}
         state = self.state_dict()
         if not self.strategy.from_scratch:
             fixed |= {name for name, _ in self.named_buffers()}
         return {name: value for name, value in state.items() if name not in fixed}
-
-    def _moves(self, parameter: nn.Parameter) -> bool:
-        if not hasattr(self, "_moving"):
-            self._moving = {id(p) for _, parameters in self._stages for p in parameters}
-        return id(parameter) in self._moving
 
     @torch.no_grad()
     def val_logits(self) -> np.ndarray:
@@ -282,7 +279,7 @@ class Adapting(pl.LightningModule):
         lesson = self.lesson
         out: np.ndarray | None = None
         self.eval()
-        for index in batches(_lengths(lesson, lesson.val), lesson.backbone.batch_budget):
+        for index in self._val_batches:
             batch = _batch(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(
                 {"inputs": batch.inputs, "activation": batch.activation}, self.device, 0
@@ -375,9 +372,7 @@ def _first_head(
     nn.init.zeros_(linear.bias)
     if strategy.from_probe and lesson.head is not None and lesson.pooled is not None:
         origin, scale = unit
-        mean = lesson.pooled.mean(axis=0, dtype=np.float64)
-        spread = lesson.pooled.std(axis=0, dtype=np.float64)
-        spread[spread <= 1e-6 * np.maximum(np.abs(mean), spread.max())] = 1.0  # dead columns, as in the probe
+        mean, spread = column_scales(lesson.pooled)
         weight, bias = lesson.head.weight.astype(np.float64), lesson.head.bias.astype(np.float64)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight * spread / scale))

@@ -107,17 +107,26 @@ def _folds(task: Task, y: np.ndarray, seed: int) -> list[np.ndarray]:
 def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]]:
     """Features (N, D) with mean 0 and variance 1 a column, and what turns a head on them into one on raw features.
 
-    A column that does not vary, beyond float32 rounding of itself or of the widest one, is only centred: MiniLM has one
-    that holds nothing above 1e-32, which would be blown up to the size of the others. Sparse features stay as they are.
+    Sparse features stay as they are.
     """
     if sparse.issparse(features):
         return features, lambda head: head
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = features.std(axis=0, dtype=np.float64)
-    scale[scale <= 1e-6 * np.maximum(np.abs(mean), scale.max())] = 1.0
+    mean, scale = column_scales(features)
 
     def unfold(head: LinearHead) -> LinearHead:
         weight = head.weight / scale
         return LinearHead(weight.astype(np.float32), (head.bias - weight @ mean).astype(np.float32))
 
     return ((features - mean) / scale).astype(np.float32), unfold
+
+
+def column_scales(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, scale) (D,) float64 that standardise the columns of (N, D).
+
+    A column that does not vary, beyond float32 rounding of itself or of the widest one, is only centred: MiniLM has one
+    that holds nothing above 1e-32, which would be blown up to the size of the others.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = features.std(axis=0, dtype=np.float64)
+    scale[scale <= 1e-6 * np.maximum(np.abs(mean), scale.max())] = 1.0
+    return mean, scale
