@@ -67,8 +67,8 @@ def tried(scores: np.ndarray, cost: float, strategy: Any = None, n_train: int = 
         (Partial(freeze=2, epochs=3, views=3), 100, (), (3 * 0.7 * 320 + 0.3 * 320) / 120),
         (Full(epochs=2), 100, (), 2 * 320 / 120),
         (Scratch(epochs=2), 100, (), 2 * 320 / 120),
-        # a cheaper way back: 1.3 forward passes
-        (Lora(freeze=1, epochs=2), 100, (), (2 * 0.9 * 250 + 0.1 * 120) / 120),
+        # adapters save no time on these networks
+        (Lora(freeze=1, epochs=2), 100, (), (2 * 0.9 * 320 + 0.1 * 120) / 120),
     ],
 )
 def test_passes_are_counted_as_by_hand(strategy: Trained, n_train: int, cached: tuple[int], passes: float) -> None:
@@ -252,7 +252,7 @@ def test_a_short_round_on_a_part_and_then_all_examples() -> None:
     assert {n for _, n in short} == {500}
     assert {way.epochs for way, _ in short} == {1}
     assert [way.cut(8) for way, _ in short] == [6, 4, 2, 2, 0]  # the cheapest is tried first
-    assert isinstance(short[2][0], Lora)
+    assert isinstance(short[3][0], Lora)
     assert [way for way, _ in full] == [ways[1], ways[2], ways[4], ways[0], ways[3]]
     assert {n for _, n in full} == {2000}
     assert [one.round for one in found] == [1] * 5 + [2] * 5

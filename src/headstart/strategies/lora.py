@@ -20,7 +20,6 @@ class Lora(Trained):
     """Keep the weights; train a low-rank update of each matrix above the cut, together with the head."""
 
     title: ClassVar = "low-rank adapters"
-    backward_cost: ClassVar = 1.3  # no gradients of the large matrices
 
     freeze: int = 0  # how many stages have no adapter and are cached, counted from the input
     rank: int = 8
