@@ -15,10 +15,10 @@ import numpy as np
 
 from benchmarks.fit import ROOT, SHARED
 from headstart import transfer
-from headstart.adapt import Wishes
 from headstart.evidence.transferability import score_features, weighted_kendall
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
+from headstart.wishes import Wishes
 
 RESULTS = ROOT / "benchmarks" / "results" / "ranking.json"
 LITE = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")

@@ -21,19 +21,21 @@ import numpy as np
 
 from benchmarks.fit import ROOT, SHARED
 from headstart import adapt, registry, transfer
-from headstart.adapt import Wishes, title_of
+from headstart.adapt import title_of
 from headstart.demo import demo_data
 from headstart.engine.trials import Trials
 from headstart.evidence import planner
 from headstart.evidence.compare import Judge
 from headstart.evidence.transferability import score_features
 from headstart.evidence.weigh import Scales
+from headstart.problem import some_of_each
 from headstart.progress import Progress
 from headstart.strategies.full import Full
 from headstart.strategies.lora import Lora
 from headstart.strategies.partial import Partial
 from headstart.strategies.probe import Probe
 from headstart.strategies.scratch import Scratch
+from headstart.wishes import Wishes
 
 RESULTS = ROOT / "benchmarks" / "results" / "regret.json"
 DATA = {
@@ -54,7 +56,7 @@ def pose(name: str) -> Any:
     train = problem.rows["train"]
     most = MOST[problem.dataset.modality]
     if len(train) > most:
-        train = train[adapt.some_of_each(problem.y[train], most, 0)]
+        train = train[some_of_each(problem.y[train], most, 0)]
     return replace(problem, rows={**problem.rows, "train": train})
 
 
@@ -97,8 +99,8 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
             tell(Probe(stages=probed.point.stages), solved, 0.0, probed.point.score.value)
     for way in grid(shop):
         before = time.perf_counter()
-        solved, tried = shop.train(way)
-        tell(way, solved, time.perf_counter() - before, tried.score.value)
+        tried = shop.train(way)
+        tell(way, tried.solved, time.perf_counter() - before, tried.score.value)
     shared = progress.seconds["frozen pass"] + progress.seconds["depth profile"]
     chosen = adapt.choose(shop, Wishes())
     final = shop.scores(chosen.solved, test)

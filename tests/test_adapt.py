@@ -17,10 +17,11 @@ import pytest
 
 import headstart
 from headstart import places, transfer
-from headstart.adapt import Wishes, check, seconds_of, some_of_each
 from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
+from headstart.problem import some_of_each
 from headstart.study import compare, draw, rank
+from headstart.wishes import Wishes, seconds_of
 from tests.test_backbones import WORDS, save_tiny
 
 N = 240
@@ -94,6 +95,20 @@ def test_a_trained_model_answers_after_loading_as_it_did_on_test(
     assert loaded.backbone.changes is not None
 
 
+def test_a_trained_network_that_was_asked_for_keeps_examples_to_stop_by(tiny: str, tmp_path: Path) -> None:
+    """Probes on so few labels are cross-validated; a network that is trained must not stop by what taught it."""
+    labels = ["cat" if "cat" in text.split() else "none" for text in texts(60)]
+    table = str(write(tmp_path / "few.csv", labels))
+    told = []
+    for choice in ({"strategy": "partial", "freeze": 2}, {"strategy": "probe"}):
+        model = transfer.fit(table, backbone=tiny, scratch=False, out=tmp_path / choice["strategy"], **choice)
+        told.append(json.loads(model.files["metrics.json"])["n"])
+    assert told == [{"train": 36, "val": 12, "test": 12}, {"train": 48, "val": 0, "test": 12}]
+    again = transfer.fit(table, plan=tmp_path / "partial")
+    saved = json.loads((tmp_path / "partial" / "metrics.json").read_text())
+    assert json.loads(again.files["metrics.json"])["metrics"] == saved["metrics"]
+
+
 def test_where_words_are_better_the_classical_model_ships(tiny: str, tmp_path: Path) -> None:
     """Words that the network's tokenizer does not know: the run says so, ships TF-IDF, and is no worse than it."""
     labels = [str(label) for label in np.random.default_rng(1).permutation(np.repeat(["lion", "zebra"], N // 2))]
@@ -129,7 +144,7 @@ def test_wishes_are_checked_before_the_long_pass() -> None:
         (Wishes(budget="soon"), "not a time"),
     ]:
         with pytest.raises(PlanError, match=message):
-            check(4, wishes)
+            wishes.check(4)
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("1.5h", 5400), (30, 30)])
@@ -155,7 +170,7 @@ def test_ranking_trains_nothing(tiny: str, cats: Path, monkeypatch: pytest.Monke
     def refuse(*args: object) -> None:
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr("headstart.adapt.Workshop.train", refuse)
+    monkeypatch.setattr("headstart.workshop.Workshop.train", refuse)
     ranking = rank(str(cats), [tiny])
     (only,) = ranking.ranked
     assert len(only.stages) == 4

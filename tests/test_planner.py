@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from headstart.evidence import planner
 from headstart.evidence.compare import Judge
 from headstart.evidence.intervals import resamples
-from headstart.evidence.planner import Tried, Work, choose, epochs_for, options, outcome, ranking, search
-from headstart.strategies.base import Trained
+from headstart.evidence.planner import Search, Solved, Tried, Work, choose, epochs_for, options, outcome, ranking
+from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.full import Full
 from headstart.strategies.lora import Lora
 from headstart.strategies.partial import Partial
 from headstart.strategies.probe import Probe
 from headstart.strategies.scratch import Scratch
+from headstart.tasks.base import LinearHead
 from headstart.tasks.classification import Classification
 
 N_VAL = 100
@@ -40,8 +41,11 @@ def wrong_on(rows: Any) -> np.ndarray:
 
 
 def tried(scores: np.ndarray, cost: float, strategy: Any = None, n_train: int = 1000) -> Tried:
+    way = strategy or Probe()
+    head = LinearHead(np.zeros((2, 1), np.float32), np.zeros(2, np.float32))
     return Tried(
-        strategy=strategy or Probe(),
+        strategy=way,
+        solved=Solved(strategy=way, cut=1, adapted=Adapted(head, None, 0.0), temperature=1.0, stages=(0,)),
         scores=scores,
         score=JUDGE.score(scores),
         cost=cost,
@@ -231,6 +235,17 @@ def silent(line: str) -> None:
     pass
 
 
+def search(
+    ways: list[Trained],
+    work: Work,
+    budget: float,
+    trial: Callable[[Trained, int], Tried],
+    say: Callable[[str], None] = silent,
+    augments: bool = False,
+) -> list[Tried]:
+    return Search(work=work, judge=JUDGE, trial=trial, budget=budget, say=say).run(ways, augments)
+
+
 def spent(calls: list[tuple[Trained, int]], work: Work) -> float:
     """What these trainings cost, counted anew: activations at a cut are kept after a training in full."""
     total, cached = 0.0, set()
@@ -247,7 +262,7 @@ def test_a_short_round_on_a_part_and_then_all_examples() -> None:
     work = Work(shares=(0.125,) * 8, n_train=2000, n_val=N_VAL)
     ways = options(8, 2000)
     bench = Bench(lambda way, n: {6: 20, 4: 8, 2: 14, 0: 30}[way.cut(8)] + isinstance(way, Lora))
-    found = search(ways, work, 100.0, JUDGE, bench, silent)
+    found = search(ways, work, 100.0, bench)
     short, full = bench.calls[:5], bench.calls[5:]
     assert {n for _, n in short} == {500}
     assert {way.epochs for way, _ in short} == {1}
@@ -264,7 +279,7 @@ def test_a_short_round_on_a_part_and_then_all_examples() -> None:
 def test_the_first_round_sees_a_quarter_but_no_fewer_than_400(n_train: int, first: int) -> None:
     work = Work(shares=(0.25,) * 4, n_train=n_train, n_val=N_VAL)
     bench = Bench(lambda way, n: 10)
-    search(options(4, n_train), work, 1000.0, JUDGE, bench, silent)
+    search(options(4, n_train), work, 1000.0, bench)
     assert {n for _, n in bench.calls} == {first, n_train}
 
 
@@ -272,7 +287,7 @@ def test_few_examples_or_one_way_need_no_first_round() -> None:
     for n_train, ways in ((400, options(4, 400)), (4000, [Full(epochs=2)])):
         work = Work(shares=(0.25,) * 4, n_train=n_train, n_val=N_VAL)
         bench = Bench(lambda way, n: 10)
-        search(ways, work, 1000.0, JUDGE, bench, silent)
+        search(ways, work, 1000.0, bench)
         assert sorted(map(repr, (way for way, _ in bench.calls))) == sorted(map(repr, ways))
         assert {n for _, n in bench.calls} == {n_train}
 
@@ -283,9 +298,9 @@ def test_a_way_that_the_budget_never_allows_is_not_begun() -> None:
     affordable = [way for way in ways if work.passes(way, 4000) <= 4.0]
     assert 0 < len(affordable) < len(ways)
     bench = Bench(lambda way, n: 10)
-    search(ways, work, 4.0, JUDGE, bench, silent)
+    search(ways, work, 4.0, bench)
     assert {(type(way), way.cut(4)) for way, _ in bench.calls} <= {(type(way), way.cut(4)) for way in affordable}
-    assert search(ways, work, 0.1, JUDGE, Bench(lambda way, n: 10), silent) == []
+    assert search(ways, work, 0.1, Bench(lambda way, n: 10)) == []
 
 
 def test_a_training_is_shortened_to_what_is_left() -> None:
@@ -293,7 +308,7 @@ def test_a_training_is_shortened_to_what_is_left() -> None:
     work = Work(shares=(0.0, 1.0), n_train=1000, n_val=N_VAL)
     ways = [Full(epochs=8), Partial(freeze=1, epochs=8)]  # alike in cost: 8 x (3000 + 100) / 1100 = 22.5
     bench = Bench(lambda way, n: 10)
-    found = search(ways, work, 23.0, JUDGE, bench, silent)
+    found = search(ways, work, 23.0, bench)
     full = [one for one in found if one.n_train == 1000]
     assert len(full) == 1
     assert full[0].strategy.settings()["epochs"] == 7
@@ -309,7 +324,7 @@ def test_what_a_cache_saves_is_not_taken_off_the_epochs() -> None:
     own = [work.passes(way, 300) for way in ways]
     budget = own[0] + own[1] - 0.5  # the second activations pass, of 0.9, does not fit, but none is needed
     bench = Bench(lambda way, n: 10)
-    found = search(ways, work, budget, JUDGE, bench, silent)
+    found = search(ways, work, budget, bench)
     assert [way.epochs for way, _ in bench.calls] == [2, 2]
     assert sum(one.cost for one in found) == pytest.approx(own[0] + own[1] - 0.9)
     assert own[0] + own[1] - 0.9 <= budget
@@ -331,7 +346,7 @@ def test_no_search_spends_more_than_its_budget(
     work = Work(shares=tuple(share / sum(shares) for share in shares), n_train=n_train, n_val=n_val)
     ways = options(len(shares), n_train, lora=lora)
     bench = Bench(lambda way, n: mistakes[(way.cut(len(shares)) + (n == n_train)) % 8])
-    found = search(ways, work, budget, JUDGE, bench, silent)
+    found = search(ways, work, budget, bench)
     affordable = [way for way in ways if work.passes(way, n_train) <= budget]
     full = [way for way, n in bench.calls if n == n_train]
     assert bool(full) == bool(affordable)
@@ -356,7 +371,7 @@ def test_no_clock_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     for clock in (lambda: 0.0, lambda: next(seconds)):
         bench = Bench(lambda way, n: (way.cut(8) * 5 + n) % 17, clock=clock)
-        found = search(options(8, 2000), work, 12.0, JUDGE, bench, silent)
+        found = search(options(8, 2000), work, 12.0, bench)
         runs.append((bench.calls, [one.cost for one in found], choose(found, JUDGE).strategy))
     assert runs[0] == runs[1]
     assert not hasattr(planner, "time")
@@ -365,7 +380,7 @@ def test_no_clock_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_trial_is_told() -> None:
     lines: list[str] = []
     work = Work(shares=(0.25,) * 4, n_train=300, n_val=N_VAL)
-    search([Partial(freeze=3, epochs=2)], work, 100.0, JUDGE, Bench(lambda way, n: 10), lines.append)
+    search([Partial(freeze=3, epochs=2)], work, 100.0, Bench(lambda way, n: 10), lines.append)
     assert lines == ["  partly frozen, 3 stages frozen, 300 examples: accuracy 0.900 on validation"]
 
 
@@ -379,7 +394,7 @@ def test_the_best_way_is_tried_on_views_where_the_budget_allows() -> None:
             seen.append(way)
             return tried(wrong_on(range(10 if isinstance(way, Full) else 30)), 0.0, way, n_train)
 
-        search(ways, WORK, 50.0, JUDGE, trial, lambda line: None, **more)
+        search(ways, WORK, 50.0, trial, **more)
         assert [planner.on_views(way) for way in seen] == [False, False, *([True] if more else [])]
     assert seen[-1] == Full(epochs=1, augment=True)
     assert planner.augmented(Partial(freeze=2), 4).views == planner.N_VIEWS

@@ -19,7 +19,6 @@ from safetensors.numpy import load_file
 
 import headstart
 from headstart import adapt, places, registry
-from headstart.adapt import Wishes, Workshop
 from headstart.deploy.model import Model
 from headstart.engine import freeze
 from headstart.errors import BackboneError, DataError, PlanError
@@ -29,6 +28,8 @@ from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
 from headstart.transfer import load_backbone, workshop
+from headstart.wishes import Wishes
+from headstart.workshop import Workshop
 from tests.conftest import BAD, GOOD, THINGS, review_rows
 from tests.test_backbones import WORDS, save_tiny
 

@@ -12,17 +12,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from headstart import registry
-from headstart.adapt import Solved, Wishes
 from headstart.backbones.base import Backbone
 from headstart.data.read import Reading, read
 from headstart.data.split import split_train_val
 from headstart.engine.freeze import features as run_frozen
 from headstart.engine.freeze import side_by_side
 from headstart.errors import DataError
+from headstart.evidence.planner import Solved
 from headstart.problem import Problem
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
 from headstart.transfer import load_backbone, workshop
+from headstart.wishes import Wishes
 
 
 class _Transfer(BaseEstimator):

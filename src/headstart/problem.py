@@ -90,8 +90,11 @@ def labelled(data: Any, progress: Progress) -> Dataset:
     return dataset
 
 
-def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
-    """Audit, split and encode; DataError when there is nothing to learn from."""
+def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True) -> Problem:
+    """Audit, split and encode; DataError when there is nothing to learn from.
+
+    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses.
+    """
     with progress.step("audit"):
         audited = audit(dataset, progress)
     with progress.step("split"):
@@ -102,7 +105,7 @@ def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
         labels = dataset.column("label")
         task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
         rows = {name: dataset.rows(name) for name in SPLITS}
-        if few(dataset, rows):
+        if crosswise and few(dataset, rows):
             rows["train"] = rows["val"] = np.sort(np.concatenate([rows["train"], rows["val"]]))
             note = f"{len(rows['train'])} labels are too few to spare some: five-fold cross-validation chooses"
             progress.say(f"  {note}")
@@ -121,3 +124,15 @@ def pose(dataset: Dataset, seed: int, progress: Progress) -> Problem:
 def few(dataset: Dataset, rows: dict[str, np.ndarray]) -> bool:
     """Whether validation is too small to choose by, though not empty; groups must not be torn apart for it."""
     return 0 < len(rows["val"]) < FEW_VAL and len(rows["train"]) > 0 and not dataset.has("group")
+
+
+def some_of_each(y: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Sorted positions of about n examples, each class with its share and at least one; any n for other labels."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    if y.dtype.kind != "i":
+        return np.sort(order[:n])
+    kept = []
+    for label in np.unique(y):
+        own = order[y[order] == label]
+        kept.append(own[: max(1, round(n * len(own) / len(y)))])
+    return np.sort(np.concatenate(kept))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from headstart import adapt, registry, transfer
-from headstart.adapt import Wishes, Workshop
 from headstart.errors import DataError, PlanError, did_you_mean, listed
 from headstart.evidence import planner
 from headstart.evidence.curves import Comparison, CurvePoint, labels_saved
@@ -18,12 +17,14 @@ from headstart.evidence.depth import best_probe
 from headstart.evidence.plan import DepthPoint
 from headstart.evidence.transferability import Transferability, score_features
 from headstart.evidence.weigh import primary_first
-from headstart.problem import FEW_VAL, Problem, labelled, pose
+from headstart.problem import FEW_VAL, Problem, labelled, pose, some_of_each
 from headstart.progress import Progress
 from headstart.strategies.scratch import Scratch
 from headstart.tasks.base import Metric
+from headstart.wishes import AUTO, Wishes
+from headstart.workshop import Workshop
 
-CLASSICAL, ALL = "classical", "all"
+CLASSICAL, SCRATCH, ALL = "classical", "scratch", "all"
 FEWEST = 8  # labels that a comparison can learn from
 
 
@@ -80,9 +81,7 @@ def rank(
     """
     progress = progress or Progress()
     dataset = labelled(data, progress)
-    modality = registry.modality(dataset.modality)
-    references: list[str | None] = list(backbones or []) or [None]
-    networks = [transfer.load_backbone(name, modality, progress) for name in references]
+    networks = transfer.load_backbones(backbones, dataset.modality, progress)
     problem = pose(dataset, seed, progress)
     metrics = primary_first(problem.task.metrics(), metric)
     shops = [transfer.workshop(problem, network, metrics, Wishes(), seed, progress) for network in networks]
@@ -163,7 +162,7 @@ def compare(
         for n in budgets:
             scores, seconds = [], []
             for seed in range(seeds):
-                drawn = draw(problem, n, seed)
+                drawn = draw(problem, n, seed, _crosswise(name))
                 shop = transfer.workshop(drawn, network, metrics, Wishes(), seed, progress)
                 start = time.perf_counter()
                 scores.append(_score(shop, name, metrics[0]))
@@ -183,16 +182,24 @@ def compare(
     )
 
 
-def draw(problem: Problem, n: int, seed: int) -> Problem:
-    """The problem with n labelled examples, of each class its share: four fifths to learn from, one fifth to choose."""
-    rows = np.sort(np.concatenate([problem.rows["train"], problem.rows["val"]]))
+def draw(problem: Problem, n: int, seed: int, crosswise: bool = True) -> Problem:
+    """The problem with n labelled examples, of each class its share: four fifths to learn from, one fifth to choose.
+
+    With `crosswise` all of them teach where that fifth would be too small.
+    """
+    rows = np.union1d(problem.rows["train"], problem.rows["val"])
     if n < len(rows):
-        rows = rows[adapt.some_of_each(problem.y[rows], n, seed)]
-    if round(0.2 * len(rows)) < FEW_VAL:
+        rows = rows[some_of_each(problem.y[rows], n, seed)]
+    if crosswise and round(0.2 * len(rows)) < FEW_VAL:
         return replace(problem, rows={**problem.rows, "train": rows, "val": rows})
-    to_learn = adapt.some_of_each(problem.y[rows], round(0.8 * len(rows)), seed + 1)
+    to_learn = some_of_each(problem.y[rows], round(0.8 * len(rows)), seed + 1)
     val = np.setdiff1d(np.arange(len(rows)), to_learn)
     return replace(problem, rows={**problem.rows, "train": rows[to_learn], "val": rows[val]})
+
+
+def _crosswise(name: str) -> bool:
+    """Whether cross-validation may choose; networks that are trained need examples to stop by."""
+    return name in (AUTO, CLASSICAL) or (name != SCRATCH and Wishes(strategy=name).crosswise)
 
 
 def _score(shop: Workshop, name: str, metric: Metric) -> float:
@@ -203,17 +210,17 @@ def _score(shop: Workshop, name: str, metric: Metric) -> float:
         items = [problem.modality.classical_item(item) for item in problem.dataset.inputs]
         classical = transfer.solve_classical(problem, items, shop.seed)
         scores = classical.scores(problem.task, [items[row] for row in rows])
-    elif name == "scratch":
-        scores = shop.scores(shop.train(Scratch(epochs=planner.epochs_for(shop.work.n_train)))[0], rows)
+    elif name == SCRATCH:
+        scores = shop.scores(shop.train(Scratch(epochs=planner.epochs_for(shop.work.n_train))).solved, rows)
     else:
-        chosen = adapt.choose(shop, Wishes(strategy=None if name == adapt.AUTO else name))
+        chosen = adapt.choose(shop, Wishes(strategy=None if name == AUTO else name))
         scores = shop.scores(chosen.solved, rows)
     shop.trials.forget()
     return float(metric.compute(problem.y[rows], scores, np.ones((1, len(rows))))[0])
 
 
 def _known(strategies: Sequence[str]) -> list[str]:
-    known = [adapt.AUTO, CLASSICAL, *registry.STRATEGIES.names()]
+    known = [AUTO, CLASSICAL, *registry.STRATEGIES.names()]
     for name in strategies:
         if name not in known:
             raise PlanError(f"{name!r} is not a way to learn: {listed(known, 20)}.{did_you_mean(name, known)}")

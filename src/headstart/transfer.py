@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from headstart import adapt, registry
-from headstart.adapt import Chosen, Solved, Wishes, Workshop
+from headstart.adapt import Chosen
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.data.audit import class_counts
@@ -25,6 +25,7 @@ from headstart.errors import PlanError
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.baselines import Classical, fit_classical
 from headstart.evidence.plan import Plan
+from headstart.evidence.planner import Solved
 from headstart.evidence.record import DataSummary, Record, find_mistakes, library_versions
 from headstart.evidence.transferability import score_features
 from headstart.evidence.weigh import Scales, defined_on, primary_first, weigh
@@ -33,6 +34,8 @@ from headstart.problem import Problem, labelled, pose, read
 from headstart.progress import Progress
 from headstart.report.html import render
 from headstart.tasks.base import Metric
+from headstart.wishes import Wishes
+from headstart.workshop import Workshop
 
 __all__ = ["fit", "load_backbone", "pose", "read"]
 
@@ -89,16 +92,17 @@ def fit(
         scratch=scratch,
         plan=again,
     )
+    primary = metric
+    if again is not None:
+        seed, primary = again.seed, metric or again.metric
+        backbone = again.backbone if backbone is None else backbone
     dataset = labelled(data, progress)
-    references = _references(backbone, again)
-    networks = [load_backbone(name, registry.modality(dataset.modality), progress) for name in references]
+    networks = load_backbones(backbone, dataset.modality, progress)
     for network in networks:  # a wrong choice fails here, not after the long pass
-        adapt.check(network.n_stages, wishes)
-    seed = again.seed if again is not None else seed
-    problem = pose(dataset, seed, progress)
-    metrics = primary_first(problem.task.metrics(), metric or (again.metric if again is not None else None))
-    shops = [workshop(problem, network, metrics, wishes, seed, progress) for network in networks]
-    shop = best_backbone(shops, progress)
+        wishes.check(network.n_stages)
+    problem = pose(dataset, seed, progress, wishes.crosswise)
+    metrics = primary_first(problem.task.metrics(), primary)
+    shop = best_backbone([workshop(problem, network, metrics, wishes, seed, progress) for network in networks])
     with progress.step("classical baseline"):
         items = [problem.modality.classical_item(item) for item in problem.dataset.inputs]
         classical = solve_classical(problem, items, seed)
@@ -120,8 +124,7 @@ def fit(
         )
         evidence = weigh(scales, test, classical.title, transfer_title(shop, systems))
     with progress.step("report"):
-        made = make_plan(shop, systems, seed)
-        record = tell(shop, made, evidence, test, progress, out)
+        record = tell(shop, make_plan(shop, systems, wishes), evidence, test, out)
         model = assemble(shop, systems, record)
     if out is not None:
         model.save(out)
@@ -153,10 +156,11 @@ def workshop(
     )
 
 
-def _references(backbone: str | Sequence[str] | None, plan: Plan | None) -> list[str | None]:
-    if backbone is None:
-        return [plan.backbone if plan is not None else None]
-    return [backbone] if isinstance(backbone, str) else list(backbone) or [None]
+def load_backbones(backbone: str | Sequence[str] | None, modality: str, progress: Progress) -> list[Backbone]:
+    """One or several backbones for a modality, its own where none is named; PlanError when one takes other input."""
+    given = [backbone] if backbone is None or isinstance(backbone, str) else backbone
+    references: list[str | None] = [*given] or [None]
+    return [load_backbone(reference, registry.modality(modality), progress) for reference in references]
 
 
 def load_backbone(reference: str | None, modality: Modality, progress: Progress) -> Backbone:
@@ -171,7 +175,7 @@ def load_backbone(reference: str | None, modality: Modality, progress: Progress)
     return network
 
 
-def best_backbone(shops: Sequence[Workshop], progress: Progress) -> Workshop:
+def best_backbone(shops: Sequence[Workshop]) -> Workshop:
     """The backbone whose best probe is best on validation; LogME is said beside it."""
     if len(shops) == 1:
         return shops[0]
@@ -183,7 +187,7 @@ def best_backbone(shops: Sequence[Workshop], progress: Progress) -> Workshop:
             shop.frozen.stage(shop.backbone.n_stages - 1, rows), shop.problem.y[rows], stage=0, name="last"
         )
         found.append((best, shop))
-        progress.say(
+        shop.progress.say(
             f"  {shop.backbone.provenance.name}: best probe {shop.judge.gain(best):.3f} {shop.metric.title}, "
             f"LogME of the last stage {last.logme:.3f}"
         )
@@ -232,7 +236,7 @@ def transfer_title(shop: Workshop, systems: Systems) -> str:
     return f"{shop.backbone.provenance.name}, {adapt.title_of(systems.chosen.solved.strategy, names)}"
 
 
-def make_plan(shop: Workshop, systems: Systems, seed: int) -> Plan:
+def make_plan(shop: Workshop, systems: Systems, wishes: Wishes) -> Plan:
     """What was decided, and why."""
     network, chosen = shop.backbone, systems.chosen
     solved = chosen.solved
@@ -247,7 +251,7 @@ def make_plan(shop: Workshop, systems: Systems, seed: int) -> Plan:
         temperature=solved.temperature,
         val_loss=solved.adapted.val_loss,
         classical=systems.classical.title,
-        seed=seed,
+        seed=shop.seed,
         reason=chosen.reason,
         settings=solved.strategy.settings(),
         metric=shop.metric.name,
@@ -257,12 +261,11 @@ def make_plan(shop: Workshop, systems: Systems, seed: int) -> Plan:
         depth=chosen.depth,
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
+        crosswise=wishes.crosswise,
     )
 
 
-def tell(
-    shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, progress: Progress, out: str | Path | None
-) -> Record:
+def tell(shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, out: str | Path | None) -> Record:
     """Everything that this fit has to say."""
     problem = shop.problem
     tested = problem.dataset.select(problem.rows["test"])
@@ -275,7 +278,7 @@ def tell(
         evidence=evidence,
         test=test,
         mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label")),
-        seconds=dict(progress.seconds),
+        seconds=dict(shop.progress.seconds),
         command=command(problem.dataset, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 
 from headstart.evidence.base import Score
 from headstart.evidence.compare import Judge
-from headstart.strategies.base import Strategy, Trained
+from headstart.strategies.base import Adapted, Strategy, Trained
 from headstart.strategies.full import Full
 from headstart.strategies.lora import Lora
 from headstart.strategies.partial import Partial
@@ -56,17 +56,28 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """One way that was run, and what validation says of it."""
+class Solved:
+    """A calibrated head, and the strategy and cut that it belongs to."""
 
     strategy: Strategy
+    cut: int
+    adapted: Adapted
+    temperature: float
+    stages: tuple[int, ...]  # whose pooled features the head reads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One way that was run, what came of it, and what validation says of it."""
+
+    strategy: Strategy
+    solved: Solved
     scores: np.ndarray  # (n_val, K) calibrated
     score: Score
-    cost: float  # passes
     seconds: float
     n_train: int
-    round: int
-    outcome: str = ""
+    cost: float = 0.0  # passes
+    round: int = 0  # 0 is what was solved, not trained
 
 
 Trial = Callable[[Trained, int], Tried]  # (strategy, how many examples) -> what validation says
@@ -93,58 +104,77 @@ def options(n_stages: int, n_train: int, class_weight: str | None = None, lora: 
     return found
 
 
-def search(
-    ways: Sequence[Trained],
-    work: Work,
-    budget: float,
-    judge: Judge,
-    trial: Trial,
-    say: Callable[[str], None],
-    augments: bool = False,
-) -> list[Tried]:
-    """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples.
+@dataclass(kw_only=True)
+class Search:
+    """Successive halving over ways to train; `run` once. Costs and the budget are passes."""
 
-    Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
-    """
-    first = min(work.n_train, max(FIRST_EXAMPLES, int(work.n_train * FIRST_SHARE)))
-    affordable = [way for way in ways if work.passes(way, work.n_train) <= budget]
-    tried: list[Tried] = []
-    spent = 0.0
-    if len(affordable) > 1 and first < work.n_train:
-        for way in sorted(affordable, key=lambda one: work.passes(one, work.n_train)):
+    work: Work
+    judge: Judge
+    trial: Trial
+    budget: float
+    say: Callable[[str], None]
+    tried: list[Tried] = field(default_factory=list)
+    spent: float = 0.0
+    cached: set[int] = field(default_factory=set)  # cuts at which all examples are cached
+
+    def run(self, ways: Sequence[Trained], augments: bool = False) -> list[Tried]:
+        """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples.
+
+        Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
+        """
+        queue = sorted((way for way in ways if self._cost(way) <= self.budget), key=self._cost)
+        if len(queue) > 1 and self._first < self.work.n_train:
+            queue = self._short_round(queue)
+        self._long_round(queue)
+        if augments and self._whole and self.budget < math.inf:
+            self._on_random_views()
+        return self.tried
+
+    @property
+    def _first(self) -> int:
+        """How many examples the first round learns from."""
+        return min(self.work.n_train, max(FIRST_EXAMPLES, int(self.work.n_train * FIRST_SHARE)))
+
+    @property
+    def _whole(self) -> list[Tried]:
+        return [one for one in self.tried if one.n_train == self.work.n_train]
+
+    def _cost(self, way: Trained) -> float:
+        return self.work.passes(way, self.work.n_train, frozenset(self.cached))
+
+    def _short_round(self, ways: Sequence[Trained]) -> list[Trained]:
+        """Every way for one epoch of a part of the examples, the cheapest first; the ways, the best first."""
+        for way in ways:
             short = replace(way, epochs=1)
-            cost = work.passes(short, first)
-            if spent + cost > FIRST_ROUND_SHARE * budget and tried:
+            cost = self.work.passes(short, self._first)
+            if self.tried and self.spent + cost > FIRST_ROUND_SHARE * self.budget:
                 break
-            tried.append(replace(trial(short, first), round=1, cost=cost))
-            spent += cost
-            say(_line(tried[-1], judge))
-    full = {short_key(way): way for way in affordable}
-    if tried:
-        ranked = ranking(tried, judge)
-        queue = [full[short_key(one.strategy)] for one in ranked]
-    else:
-        queue = sorted(affordable, key=lambda one: work.passes(one, work.n_train))
-    cached: set[int] = set()
-    for way in queue:
-        cost = work.passes(way, work.n_train, frozenset(cached))
-        if spent + cost > budget and any(one.n_train == work.n_train for one in tried):
-            continue
-        way = _shortened(way, work, budget - spent, frozenset(cached))
-        cost = work.passes(way, work.n_train, frozenset(cached))
-        tried.append(replace(trial(way, work.n_train), round=2 if first < work.n_train else 1, cost=cost))
-        cached.add(way.cut(len(work.shares)))
-        spent += cost
-        say(_line(tried[-1], judge))
-    whole = [one for one in tried if one.n_train == work.n_train]
-    if augments and whole:
-        best = max(whole, key=lambda one: judge.gain(one.score.value))
-        way = augmented(cast(Trained, best.strategy), len(work.shares))
-        cost = work.passes(way, work.n_train)
-        if spent + cost <= budget < math.inf:
-            tried.append(replace(trial(way, work.n_train), round=best.round + 1, cost=cost))
-            say(_line(tried[-1], judge))
-    return tried
+            self._run(short, self._first, cost, 1)
+        full = {short_key(way): way for way in ways}
+        return [full[short_key(one.strategy)] for one in ranking(self.tried, self.judge)]
+
+    def _long_round(self, queue: Sequence[Trained]) -> None:
+        """All examples, as long as the budget lasts; the first way is run whatever it costs, if only for an epoch."""
+        number = 2 if self._first < self.work.n_train else 1
+        for way in queue:
+            if self._whole and self.spent + self._cost(way) > self.budget:
+                continue
+            while way.epochs > 1 and self.spent + self._cost(way) > self.budget:
+                way = replace(way, epochs=way.epochs - 1)
+            self._run(way, self.work.n_train, self._cost(way), number)
+            self.cached.add(way.cut(len(self.work.shares)))
+
+    def _on_random_views(self) -> None:
+        best = max(self._whole, key=lambda one: self.judge.gain(one.score.value))
+        way = augmented(cast(Trained, best.strategy), len(self.work.shares))
+        cost = self.work.passes(way, self.work.n_train)  # random views at a cut are not cached yet
+        if self.spent + cost <= self.budget:
+            self._run(way, self.work.n_train, cost, best.round + 1)
+
+    def _run(self, way: Trained, n_train: int, cost: float, number: int) -> None:
+        self.tried.append(replace(self.trial(way, n_train), round=number, cost=cost))
+        self.spent += cost
+        self.say(_line(self.tried[-1], self.judge))
 
 
 def augmented(way: Trained, n_stages: int) -> Trained:
@@ -192,13 +222,6 @@ def outcome(one: Tried, chosen: Tried, judge: Judge, n_train: int) -> str:
     if abs(gain) <= error:
         return "no better within one standard error, and dearer" if one.cost >= chosen.cost else "not told apart"
     return "worse" if gain > 0 else "better, but the best is not beyond one standard error"
-
-
-def _shortened(way: Trained, work: Work, left: float, cached: frozenset[int]) -> Trained:
-    """With as many epochs as the budget that is left allows, at least one."""
-    while way.epochs > 1 and work.passes(way, work.n_train, cached) > left:
-        way = replace(way, epochs=way.epochs - 1)
-    return way
 
 
 def _line(one: Tried, judge: Judge) -> str:

@@ -70,7 +70,7 @@ class Trained(Strategy):
 
     from_probe: ClassVar[bool] = True  # whether the head starts as the solved probe
     from_scratch: ClassVar[bool] = False  # whether the backbone starts with random weights
-    backward_cost: ClassVar[float] = 2.0  # of a backward pass above the cut, in forward passes (adapters included: measured)
+    backward_cost: ClassVar[float] = 2.0  # of the way back above the cut, in forward passes; of adapters too
 
     def prepare(self, upper: Resumable) -> None:
         """Change the network in place before it is trained; what is trained has `requires_grad`."""

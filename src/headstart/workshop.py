@@ -1,0 +1,187 @@
+"""A problem and a backbone, with everything that ways to learn share: the frozen pass, the judge, the trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart import places
+from headstart.backbones.base import Backbone
+from headstart.engine import freeze
+from headstart.engine.features import Activations, Features
+from headstart.engine.trials import Trials, key_of
+from headstart.evidence import depth
+from headstart.evidence.calibration import fit_temperature
+from headstart.evidence.compare import Judge
+from headstart.evidence.depth import Probed, Probing
+from headstart.evidence.planner import Solved, Tried, Work
+from headstart.modalities.base import Modality
+from headstart.problem import Problem, some_of_each
+from headstart.progress import Progress
+from headstart.strategies.base import Adapted, Strategy, Trained
+from headstart.strategies.probe import Probe
+from headstart.tasks.base import Metric
+
+if TYPE_CHECKING:
+    from headstart.engine.train import Lesson
+
+
+@dataclass(kw_only=True)
+class Workshop:
+    """A problem and a backbone, with everything that strategies share; computed when first asked for."""
+
+    problem: Problem
+    backbone: Backbone
+    metric: Metric
+    weights: np.ndarray  # (B, n_val) resamples of validation
+    n_units: int | None
+    seed: int
+    progress: Progress
+    class_weight: str | None = None
+    trials: Trials = field(default_factory=lambda: Trials(places.trials()))
+
+    @property
+    def modality(self) -> Modality:
+        """What comes in."""
+        return self.problem.modality
+
+    @cached_property
+    def frozen(self) -> Features:
+        """Pooled features of all examples at every stage."""
+        with self.progress.step("frozen pass"):
+            return freeze.features(self.backbone, self.modality, self.items, self.problem.digests, self.progress)
+
+    @cached_property
+    def items(self) -> list[Any]:
+        """All N stored items."""
+        return self.problem.dataset.inputs
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Chooses on validation."""
+        y = self.problem.y[self.problem.rows["val"]]
+        return Judge(metric=self.metric, y=y, weights=self.weights, n_units=self.n_units)
+
+    @cached_property
+    def work(self) -> Work:
+        """Counts what training costs."""
+        train, val = self.problem.rows["train"], self.problem.rows["val"]
+        sample = [self.modality.open(self.items[row], self.backbone.detail) for row in train[:4]]
+        shares = tuple(self.backbone.stage_shares(sample))
+        return Work(shares=shares, n_train=len(train), n_val=len(val))
+
+    @cached_property
+    def probed(self) -> list[Probed]:
+        """A probe at every stage, and of the best side by side."""
+        frozen = self.frozen
+        with self.progress.step("depth profile"):
+            return depth.profile(self._probing(frozen))
+
+    def _probing(self, frozen: Features) -> Probing:
+        return Probing(
+            task=self.problem.task,
+            features=frozen,
+            y=self.problem.y,
+            train=self.problem.rows["train"],
+            val=self.problem.rows["val"],
+            names=tuple(stage.name for stage in self.backbone.stages),
+            judge=self.judge,
+            seed=self.seed,
+            class_weight=self.class_weight,
+        )
+
+    def solve(self, strategy: Probe) -> Solved:
+        """A probe as it was asked for: learnt on train; strength and temperature chosen on validation."""
+        probed = self._probing(self.frozen).solve(strategy.read(self.backbone.n_stages))
+        return self._solved(replace(strategy, class_weight=self.class_weight), probed.adapted, probed.val_logits)
+
+    def train(self, strategy: Trained, n_train: int | None = None) -> Tried:
+        """Run a strategy on `n_train` examples (default: all), or read what an interrupted fit has run already."""
+        from headstart.engine.train import train
+
+        lesson = self.lesson(strategy, n_train)
+        key = key_of(strategy, lesson, self.problem.digests)
+        learnt = self.trials.get(key)
+        if learnt is None:
+            learnt = train(strategy, replace(lesson, checkpoint=self.trials.checkpoint(key)))
+            self.trials.put(key, learnt)
+        solved = self._solved(strategy, learnt.adapted, learnt.val_logits)
+        return self._tried(solved, learnt.val_logits, learnt.seconds, len(lesson.train))
+
+    def tried_probe(self, probed: Probed) -> Tried:
+        """A probe of the depth profile, as one of the ways that were tried."""
+        solved = self._solved(probed.strategy, probed.adapted, probed.val_logits)
+        seconds = sum(self.progress.seconds.get(step, 0.0) for step in ("frozen pass", "depth profile"))
+        return replace(self._tried(solved, probed.val_logits, seconds, len(self.problem.rows["train"])), cost=1.0)
+
+    def lesson(self, strategy: Trained, n_train: int | None = None) -> Lesson:
+        """What a strategy learns from: some of each class, in a seeded draw, when not all examples are asked for."""
+        from headstart.engine.train import Lesson
+
+        rows, val = self.problem.rows["train"], self.problem.rows["val"]
+        if n_train is not None and n_train < len(rows):
+            rows = rows[some_of_each(self.problem.y[rows], n_train, self.seed)]
+        pretrained, last = not strategy.from_scratch, self.backbone.n_stages - 1
+        return Lesson(
+            backbone=self.backbone,
+            modality=self.modality,
+            task=self.problem.task,
+            items=self.items,
+            y=self.problem.y,
+            train=rows,
+            val=val,
+            seed=self.seed,
+            head=self.probed[last].adapted.head if pretrained else None,
+            pooled=self.frozen.stage(last, rows) if pretrained else None,
+            views=self._views(strategy, strategy.cut(self.backbone.n_stages), rows, val),
+        )
+
+    def _views(self, strategy: Trained, cut: int, train: np.ndarray, val: np.ndarray) -> tuple[Activations, ...]:
+        """Activations at the cut, aligned with all items; none where nothing is frozen or the disk is too small."""
+        if cut == 0:
+            return ()
+        rows = np.concatenate([train, val])
+        items = [self.items[row] for row in rows]
+        if not freeze.fits_on_disk(self.backbone, self.modality, items, cut):
+            self.progress.say(f"  the disk has no room for the activations at stage {cut}: its stages run each time")
+            return ()
+        digests = [self.problem.digests[row] for row in rows]
+        found = []
+        for view in range(strategy.views):
+            kept = freeze.activations(self.backbone, self.modality, items, digests, cut, self.progress, view)
+            shard_of, row_of = (np.full(len(self.items), -1) for _ in range(2))
+            shard_of[rows], row_of[rows] = kept.shard_of, kept.row_of
+            found.append(Activations(kept.shards, shard_of, row_of))
+        return tuple(found)
+
+    def _solved(self, strategy: Strategy, adapted: Adapted, val_logits: np.ndarray) -> Solved:
+        n_stages = self.backbone.n_stages
+        stages = strategy.read(n_stages) if isinstance(strategy, Probe) else (n_stages - 1,)
+        temperature = fit_temperature(self.problem.task, val_logits, self.judge.y)
+        return Solved(
+            strategy=strategy, cut=strategy.cut(n_stages), adapted=adapted, temperature=temperature, stages=stages
+        )
+
+    def _tried(self, solved: Solved, val_logits: np.ndarray, seconds: float, n_train: int) -> Tried:
+        scores = self.problem.task.scores(val_logits, solved.temperature)
+        return Tried(
+            strategy=solved.strategy,
+            solved=solved,
+            scores=scores,
+            score=self.judge.score(scores),
+            seconds=seconds,
+            n_train=n_train,
+        )
+
+    def scores(self, solved: Solved, rows: np.ndarray) -> np.ndarray:
+        """Calibrated scores (n, K) of the examples at `rows`."""
+        if solved.adapted.changes is None:
+            features = freeze.side_by_side(self.frozen, solved.stages, rows)
+        else:
+            network = self.backbone.adapted(solved.adapted.changes)
+            items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
+            features = freeze.embed(network, self.modality, items, digests, solved.stages, self.progress.bar)
+        return self.problem.task.scores(solved.adapted.head.logits(features), solved.temperature)
