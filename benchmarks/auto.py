@@ -1,7 +1,9 @@
-"""What `headstart fit` chooses by itself on real data, beside the classical model and the network from scratch.
+"""What `headstart fit` chooses by itself, beside what a user may have guessed: the last layer, or train everything.
 
-python -m benchmarks.auto [NAME …]     fits, one run each; writes benchmarks/results/auto.json
-python -m benchmarks.auto NAME=RUN     takes the figures of a run folder that is there already
+    python -m benchmarks.auto [NAME …]     writes benchmarks/results/auto.json
+
+The classical model and the network from scratch are the fit's own comparisons. Each fit is a process of its own; all
+share a feature cache, so that the seconds are told without the frozen pass where the cache had it.
 """
 
 from __future__ import annotations
@@ -11,36 +13,52 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fit import ROOT, TASKS
 
 RESULTS = ROOT / "benchmarks" / "results" / "auto.json"
 KEPT = ("backbone", "strategy", "cut", "n", "primary", "titles", "metrics", "baselines", "differences", "verdict")
+GUESSES = {
+    "last-layer probe": ["--strategy", "probe", "--freeze", "{n_stages}", "--no-scratch"],
+    "full fine-tuning": ["--strategy", "full", "--no-scratch"],
+}
 
 
-def collect(run: Path) -> dict:
-    """The figures of a run folder."""
-    told, plan = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("metrics.json", "plan.json"))
+def fit(name: str, more: list[str], out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(metrics.json, plan.json) of one fit in a process of its own."""
+    command = [sys.executable, "-m", "headstart.cli", *TASKS[name], *more, "--out", str(out), "--quiet"]
+    subprocess.run(command, check=True)
+    told, plan = (json.loads((out / file).read_text(encoding="utf-8")) for file in ("metrics.json", "plan.json"))
+    return told, plan
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """The automatic fit, and both guesses on the same split."""
+    told, plan = fit(name, [], folder / "auto")
     kept = {key: told[key] for key in KEPT}
     best = max((one for one in plan["depth"]), key=lambda one: one["score"]["value"])
     chosen = {"reason": plan["reason"], "ships": plan["ships"], "scratch_epochs": plan["scratch"].get("epochs")}
-    return {**kept, **chosen, "best_probe_val": [best["name"], best["score"]], "seconds": sum(told["seconds"].values())}
+    guesses = {}
+    for guess, options in GUESSES.items():
+        options = [one.format(n_stages=plan["n_stages"]) for one in options]
+        beside, _ = fit(name, options, folder / guess.replace(" ", "-"))
+        guesses[guess] = {"metrics": beside["metrics"], "seconds": beside["seconds"]}
+    return {
+        **kept,
+        **chosen,
+        "best_probe_val": [best["name"], best["score"]],
+        "seconds": told["seconds"],
+        "guesses": guesses,
+    }
 
 
 def main() -> None:
-    """Fit, or collect, what was named (default: everything), and keep the figures."""
-    for given in sys.argv[1:] or TASKS:
+    """Measure what was named (default: everything), and keep the figures."""
+    for name in sys.argv[1:] or TASKS:
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        name, _, run = given.partition("=")
-        if run:
-            results[name] = collect(Path(run))
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "run"
-                subprocess.run(
-                    [sys.executable, "-m", "headstart.cli", *TASKS[name], "--out", str(out), "--quiet"], check=True
-                )
-                results[name] = collect(out)
+        with tempfile.TemporaryDirectory() as folder:
+            results[name] = measure(name, Path(folder))
         print(f"{name}: {results[name]['reason']}; {results[name]['verdict']}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -79,8 +79,9 @@ def chosen() -> str:
     """What `fit` chose by itself, as a table."""
     results = json.loads((ROOT / "benchmarks" / "results" / "auto.json").read_text(encoding="utf-8"))
     lines = [
-        "| data | chosen on validation | metric | this model | classical | from scratch |",
-        "|---|---|---|---|---|---|",
+        "| data | chosen on validation | metric | this model | last-layer probe | full fine-tuning | classical "
+        "| from scratch |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, run in results.items():
         scratch = run["baselines"].get("same network from scratch")
@@ -92,6 +93,7 @@ def chosen() -> str:
                 run["reason"].partition(":")[0] if first else "",
                 run["titles"][metric],
                 _shown(run["metrics"][metric]),
+                *(_shown(guess["metrics"][metric]) for guess in run["guesses"].values()),
                 _shown(classical[metric]),
                 _shown(scratch[metric]) if scratch else "",
             ]
