@@ -422,3 +422,23 @@ def test_minilm_finds_paraphrases_nearer_than_strangers(minilm: Any) -> None:
     for i in range(0, 6, 2):
         strangers = [j for j in range(6) if j not in (i, i + 1)]
         assert cosine[i, i + 1] > cosine[i, strangers].max() + 0.2
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "convnext", "swin"])
+def test_a_saved_classifier_reads_the_pooled_last_stage(name: str, tmp_path: Path) -> None:
+    """LEEP and NCE need the source task's answers: those of the whole network, from our pooled features."""
+    torch.manual_seed(0)
+    config = IMAGE_CONFIGS[name]()
+    config.num_labels = 7
+    whole = transformers.AutoModelForImageClassification.from_config(config).eval()
+    whole.save_pretrained(save_tiny(name, tmp_path))
+    backbone = catalog.load(str(tmp_path), Progress())
+    assert backbone.source_head is not None
+    weight, bias = backbone.source_head
+    inputs = backbone.collate(pictures())
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone.pooled(inputs)[-1] @ weight.T + bias, whole(**inputs).logits)
+
+
+def test_a_network_without_a_classifier_has_no_source_head(tmp_path: Path) -> None:
+    assert catalog.load(str(save_tiny("resnet", tmp_path)), Progress()).source_head is None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, float32, nn
 
 from headstart.backbones.base import Backbone, Located, Provenance, Stage, tensor_of
@@ -43,6 +43,7 @@ class Family:
     head: tuple[str, ...] = ()  # a stage of its own after the layers
     noun: str = "layer"
     reserved_positions: int = 0  # of max_position_embeddings, how many no token can have
+    classifier: str = ""  # of the source task, where it stands on the pooled last stage: its path in the weight file
 
 
 _BERT = Family(modality="text", first=("embeddings",), layers="encoder.layer")
@@ -74,12 +75,24 @@ FAMILIES = {  # config.json's model_type: its stages
     "vit": Family(modality="image", first=("embeddings",), layers="layers", last=("layernorm",)),
     "dinov2": Family(modality="image", first=("embeddings",), layers="encoder.layer", last=("layernorm",)),
     "swin": Family(
-        modality="image", first=("embeddings",), layers="encoder.layers", last=("layernorm",), noun="blocks"
+        modality="image",
+        first=("embeddings",),
+        layers="encoder.layers",
+        last=("layernorm",),
+        noun="blocks",
+        classifier="classifier",
     ),
     "convnext": Family(
-        modality="image", first=("embeddings",), layers="encoder.stages", last=("layernorm",), noun="blocks"
+        modality="image",
+        first=("embeddings",),
+        layers="encoder.stages",
+        last=("layernorm",),
+        noun="blocks",
+        classifier="classifier",
     ),
-    "resnet": Family(modality="image", first=("embedder",), layers="encoder.stages", noun="blocks"),
+    "resnet": Family(
+        modality="image", first=("embedder",), layers="encoder.stages", noun="blocks", classifier="classifier.1"
+    ),
     "mobilenet_v2": Family(  # grouped by width, as the paper's table is (arXiv:1801.04381)
         modality="image",
         first=("conv_stem",),
@@ -87,6 +100,7 @@ FAMILIES = {  # config.json's model_type: its stages
         groups=(2, 3, 4, 3, 3, 1),
         head=("conv_1x1",),
         noun="blocks",
+        classifier="classifier",
     ),
 }
 
@@ -94,9 +108,16 @@ FAMILIES = {  # config.json's model_type: its stages
 class Transformers(Backbone):
     """A Hugging Face encoder; the mean over tokens, or over the picture, is its pooling."""
 
-    def __init__(self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, reader: _Reader) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Sequence[Stage],
+        provenance: Provenance,
+        reader: _Reader,
+        classifier: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         super().__init__(network, stages, provenance, reader.to_json() | {"config": _config_sha256(network)})
-        self.reader = reader
+        self.reader, self._classifier = reader, classifier
         self.modality = "text" if isinstance(reader, _Texts) else "image"
         if isinstance(reader, Pixels):
             self.detail = reader.side
@@ -124,7 +145,13 @@ class Transformers(Backbone):
                 f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
                 "Fetch them again, or give the folder of a complete model."
             )
-        return cls(network, _stages(family, network, located), Provenance.of(located, network), reader)
+        stages, provenance = _stages(family, network, located), Provenance.of(located, network)
+        return cls(network, stages, provenance, reader, _classifier(located, family))
+
+    @property
+    def source_head(self) -> tuple[Tensor, Tensor] | None:
+        """(weight (Z, D), bias (Z,)) of the classifier that was saved with the network, where its family has one."""
+        return self._classifier
 
     def reinitialised(self) -> nn.Module:
         """A network of the same settings, initialised as its authors do."""
@@ -214,6 +241,18 @@ def _pixels(located: Located) -> Pixels:
         std=tuple(saved["image_std"]) if normalised else (1.0, 1.0, 1.0),
         resample=saved.get("resample", 2),
     )
+
+
+def _classifier(located: Located, family: Family) -> tuple[Tensor, Tensor] | None:
+    """The source task's classifier out of model.safetensors; None where the file or its family holds none."""
+    file, names = located.folder / "model.safetensors", [f"{family.classifier}.{leaf}" for leaf in ("weight", "bias")]
+    if not family.classifier or not file.exists():  # weights in several files are not looked through
+        return None
+    with safe_open(file, "pt") as tensors:
+        if not set(names) <= set(tensors.keys()):
+            return None
+        weight, bias = (tensors.get_tensor(name).float() for name in names)
+        return weight, bias
 
 
 def _side(size: int | Mapping[str, int]) -> int:
