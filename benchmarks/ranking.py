@@ -4,6 +4,8 @@
 
 A candidate is one stage of one backbone; its trained score is that of the linear probe on it. Beside it stands the
 0.67 that Transfer-Learning-Library's table gives for LogME, the mean over 8 data sets of whole fine-tuned networks.
+Where benchmarks/results/regret.json has the cuts of a data set, the scores of the last frozen stage are also held
+against the network that was trained above it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from headstart.strategies.probe import Probe
 from headstart.wishes import Wishes
 
 RESULTS = ROOT / "benchmarks" / "results" / "ranking.json"
+REGRET = ROOT / "benchmarks" / "results" / "regret.json"
 LITE = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 DATA = {
     "hymenoptera": (SHARED / "img_hymenoptera", LITE),
@@ -53,13 +56,28 @@ def measure(name: str) -> dict:
     return {"metric": metric.name, "n_candidates": len(candidates), "tau": tau, "candidates": candidates}
 
 
+def trained_above(name: str) -> dict | None:
+    """The same against what was trained above each stage in the regret grid; None where there is none."""
+    grids = json.loads(REGRET.read_text()) if REGRET.exists() else {}
+    if name not in grids:
+        return None
+    grid = grids[name]
+    stages = {one["stage"]: one for one in grid["transferability"]}
+    cuts = [cell for cell in grid["cells"] if cell["title"].startswith("partial: ")]
+    trained = np.array([cell["test"][grid["metric"]] for cell in cuts])
+    frozen = [stages[cell["cut"] - 1] for cell in cuts]
+    tau = {score: weighted_kendall(np.array([one[score] for one in frozen]), trained) for score in SCORES}
+    return {"n_candidates": len(cuts), "tau": tau}
+
+
 def main() -> None:
     """Measure what is there, and keep the figures."""
     results = {"published LogME, mean of 8 data sets": PUBLISHED}
     for name, (path, _) in DATA.items():
         if path.exists():
-            results[name] = measure(name)
+            results[name] = {**measure(name), "trained above the stage": trained_above(name)}
             print(name, results[name]["n_candidates"], "candidates:", results[name]["tau"], flush=True)
+            print(f"  trained above the stage: {results[name]['trained above the stage']}", flush=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
