@@ -1,6 +1,7 @@
 """The planner against the whole grid of strategies × cuts: how much worse its choice is, at what share of the time.
 
-    python -m benchmarks.regret [NAME …]      reads ../shared/data; writes benchmarks/results/regret.json
+    python -m benchmarks.regret [NAME …]             reads ../shared/data; writes benchmarks/results/regret.json
+    python -m benchmarks.regret --planner [NAME …]   the planner anew, beside the kept grid; only its best cell is run
 
 Texts learn from at most 2,000 examples, pictures from at most 1,000. Every cell of the grid and every trial of the
 planner is timed on its own in the same process; nothing is run twice. All cuts of texts are in the grid, and every
@@ -69,8 +70,8 @@ def grid(shop: Any) -> list[Any]:
     return [*ways, Full(**shared), Scratch(**shared)]
 
 
-def measure(name: str, folder: Path) -> dict[str, Any]:
-    """The whole grid and the planner's choice, on the primary metric and accuracy."""
+def measure(name: str, folder: Path, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The whole grid and the planner's choice, on the primary metric and accuracy; of a kept grid the best cell only."""
     problem, progress = pose(name), Progress()
     metrics = problem.task.metrics()
     network = transfer.load_backbone(None, problem.modality, progress)
@@ -98,6 +99,8 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
             solved = shop.solve(Probe(stages=probed.point.stages))
             tell(Probe(stages=probed.point.stages), solved, 0.0, probed.point.score.value)
     for way in grid(shop):
+        if kept and f"{registry.plugin_name(way)}: {title_of(way, names)}" != kept["best"]:
+            continue
         before = time.perf_counter()
         tried = shop.train(way)
         tell(way, tried.solved, time.perf_counter() - before, tried.score.value)
@@ -116,7 +119,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "metric": shop.metric.name,
         "n_train": len(rows),
         "n_test": len(test),
-        "grid_s": shared + sum(cell["seconds"] for cell in cells),
+        "grid_s": kept["grid_s"] if kept else shared + sum(cell["seconds"] for cell in cells),
         "planner_s": shared + searched,
         "best": best,
         "best_value": judge.score(said[best]).value,
@@ -124,7 +127,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "chosen_value": judge.score(final).value,
         "regret": regret,
         "standard_error": error,
-        "cells": cells,
+        "cells": kept["cells"] if kept else cells,
         "candidates": [
             [c.title, c.round, c.n_train, c.score.value if c.score else None, c.seconds, c.outcome]
             for c in chosen.candidates
@@ -136,9 +139,11 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure what was named (default: all that is there), and keep the figures."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in sys.argv[1:] or [n for n, path in DATA.items() if path is None or path.exists()]:
+    planner_only = "--planner" in sys.argv
+    named = [name for name in sys.argv[1:] if name != "--planner"]
+    for name in named or [n for n, path in DATA.items() if path is None or path.exists()]:
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = measure(name, Path(folder))
+            results[name] = measure(name, Path(folder), results[name] if planner_only else None)
         one = results[name]
         print(
             f"{name:16} best {one['best_value']:.3f} ({one['best']}), chosen {one['chosen_value']:.3f} "

@@ -120,9 +120,10 @@ class Search:
     def run(self, ways: Sequence[Trained], augments: bool = False) -> list[Tried]:
         """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples.
 
-        Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
+        A way that the budget does not allow in full may be run for fewer epochs, down to FEWEST_EPOCHS. Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
         """
-        queue = sorted((way for way in ways if self._cost(way) <= self.budget), key=self._cost)
+        shortest = ((way, replace(way, epochs=min(way.epochs, FEWEST_EPOCHS))) for way in ways)
+        queue = sorted((way for way, short in shortest if self._cost(short) <= self.budget), key=self._cost)
         if len(queue) > 1 and self._first < self.work.n_train:
             queue = self._short_round(queue)
         self._long_round(queue)
