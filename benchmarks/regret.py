@@ -71,7 +71,7 @@ def grid(shop: Any) -> list[Any]:
 
 
 def measure(name: str, folder: Path, kept: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The whole grid and the planner's choice, on the primary metric and accuracy; of a kept grid the best cell only."""
+    """The whole grid, or the best cell of a kept one, and the planner's choice, on the primary metric and accuracy."""
     problem, progress = pose(name), Progress()
     metrics = problem.task.metrics()
     network = transfer.load_backbone(None, problem.modality, progress)
