@@ -442,3 +442,8 @@ def test_a_saved_classifier_reads_the_pooled_last_stage(name: str, tmp_path: Pat
 
 def test_a_network_without_a_classifier_has_no_source_head(tmp_path: Path) -> None:
     assert catalog.load(str(save_tiny("resnet", tmp_path)), Progress()).source_head is None
+
+
+@pytest.mark.parametrize(("name", "of_matrices"), [("bert", True), ("vit", True), ("resnet", False)])
+def test_adapters_suit_networks_of_matrices(name: str, of_matrices: bool, tmp_path: Path) -> None:
+    assert catalog.load(str(save_tiny(name, tmp_path)), Progress()).is_of_matrices == of_matrices

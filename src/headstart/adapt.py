@@ -134,7 +134,7 @@ def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
     if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
         return []  # so few labels cannot tell trained networks apart
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
-    ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft())
+    ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
         own = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
         ways = own or [registry.STRATEGIES.get(wishes.strategy)(**planner.common(n_train, shop.class_weight))]

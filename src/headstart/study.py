@@ -103,7 +103,7 @@ def _ranked(shop: Workshop) -> Ranked:
     best = best_probe(shop.probed, shop.judge, problem.task, problem.crosswise)
     with shop.progress.step("transferability"):
         stages = tuple(_scored(shop, stage, rows, name) for stage, name in enumerate(names))
-    ways = planner.options(network.n_stages, shop.work.n_train)
+    ways = planner.options(network.n_stages, shop.work.n_train, lora=network.is_of_matrices)
     return Ranked(
         backbone=network.provenance.name,
         licence=network.provenance.licence,

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.changes import Changes
 
+KINDS = (nn.Linear, nn.Conv2d)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
@@ -153,6 +154,12 @@ class Backbone(ABC):
                 hook.remove()
         work = [after - before for before, after in itertools.pairwise(counts)]
         return [one / (sum(work) or 1.0) for one in work]
+
+    @property
+    def is_of_matrices(self) -> bool:
+        """Whether its layers are matrices rather than convolutions: what low-rank adapters were made for."""
+        size = {kind: sum(m.weight.numel() for m in self.network.modules() if isinstance(m, kind)) for kind in KINDS}
+        return size[nn.Linear] > size[nn.Conv2d]
 
     @property
     def n_stages(self) -> int:

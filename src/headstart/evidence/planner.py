@@ -120,7 +120,8 @@ class Search:
     def run(self, ways: Sequence[Trained], augments: bool = False) -> list[Tried]:
         """Everything that was run, in order; those with `n_train == work.n_train` learnt from all examples.
 
-        A way that the budget does not allow in full may be run for fewer epochs, down to FEWEST_EPOCHS. Where examples can be augmented and the budget is not spent, the best way is tried once more on random views.
+        A way that the budget does not allow in full may be run for fewer epochs, down to FEWEST_EPOCHS. Where examples
+        can be augmented and the budget is not spent, the best way is tried once more on random views.
         """
         shortest = ((way, replace(way, epochs=min(way.epochs, FEWEST_EPOCHS))) for way in ways)
         queue = sorted((way for way, short in shortest if self._cost(short) <= self.budget), key=self._cost)
@@ -155,13 +156,14 @@ class Search:
         return [full[short_key(one.strategy)] for one in ranking(self.tried, self.judge)]
 
     def _long_round(self, queue: Sequence[Trained]) -> None:
-        """All examples, as long as the budget lasts; the first way is run whatever it costs, if only for an epoch."""
+        """All examples, for as many epochs as the budget still allows; the first way for one, whatever it costs."""
         number = 2 if self._first < self.work.n_train else 1
         for way in queue:
+            fewest = min(way.epochs, FEWEST_EPOCHS) if self._whole else 1
+            while way.epochs > fewest and self.spent + self._cost(way) > self.budget:
+                way = replace(way, epochs=way.epochs - 1)
             if self._whole and self.spent + self._cost(way) > self.budget:
                 continue
-            while way.epochs > 1 and self.spent + self._cost(way) > self.budget:
-                way = replace(way, epochs=way.epochs - 1)
             self._run(way, self.work.n_train, self._cost(way), number)
             self.cached.add(way.cut(len(self.work.shares)))
 
