@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headstart.backbones.changes import Changes
 
 KINDS = (nn.Linear, nn.Conv2d)
+MEMORY = 100  # measured: EfficientNet-Lite0's stages take the time that this foretells, within a third (docs/log.md)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
@@ -138,21 +139,32 @@ class Backbone(ABC):
         return other
 
     def stage_shares(self, items: Sequence[Any]) -> list[float]:
-        """The share of a forward pass's work that each stage does, by counting its multiplications on these items."""
-        counts = [0.0]
+        """The share of a forward pass's work that each stage does, counted on these items.
+
+        A number that a layer writes to memory counts as much as MEMORY floating-point operations: early stages of
+        convolutional networks compute little and move much.
+        """
+        done, written = [0.0], 0
         inputs = self.collate(items)
 
-        def seen(module: nn.Module, args: Any, output: Any) -> None:
-            counts.append(float(counter.get_total_flops()))
+        def write(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal written
+            written += output.numel() if isinstance(output, Tensor) else 0
 
-        hooks = [self.network.get_submodule(stage.modules[-1]).register_forward_hook(seen) for stage in self.stages]
+        def end(module: nn.Module, args: Any, output: Any) -> None:
+            done.append(float(counter.get_total_flops()) + MEMORY * written)
+
+        layers = [module for module in self.network.modules() if not list(module.children())]
+        ends = [self.network.get_submodule(stage.modules[-1]) for stage in self.stages]
+        hooks = [layer.register_forward_hook(write) for layer in layers]
+        hooks += [module.register_forward_hook(end) for module in ends]
         try:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 self.network(**inputs)
         finally:
             for hook in hooks:
                 hook.remove()
-        work = [after - before for before, after in itertools.pairwise(counts)]
+        work = [after - before for before, after in itertools.pairwise(done)]
         return [one / (sum(work) or 1.0) for one in work]
 
     @property
