@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LEAST_ROWS, LEAST_FILL = 16, 0.8  # a batch of so many rows takes no example shorter than this share of its longest
+
 
 def batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
     """Indices (n,) int64 of the examples of each batch; every example stands in exactly one.
@@ -15,9 +17,12 @@ def batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")
+    descending = -sizes[order]  # as numbers that rise
     found, start = [], 0
     while start < len(order):
-        n_rows = max(1, budget // max(1, int(sizes[order[start]])))
+        longest = max(1, int(sizes[order[start]]))
+        alike = int(np.searchsorted(descending, -LEAST_FILL * longest, side="right")) - start
+        n_rows = max(1, min(budget // longest, max(LEAST_ROWS, alike)))
         found.append(order[start : start + n_rows])
         start += n_rows
     return found
