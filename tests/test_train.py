@@ -35,7 +35,7 @@ N_STEPS = 20
 
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADSTART_PRECISION", "32-true")
+    monkeypatch.setenv("HEADSTART_PRECISION", "float32")
 
 
 def some_texts(n: int) -> list[str]:

@@ -43,7 +43,7 @@ class _Transfer(BaseEstimator):
         digests = self._digests(dataset.inputs)
         dataset = split_train_val(dataset, self.seed)
         self.task_ = registry.TASKS.get(self._task).from_labels(dataset.column("label"))
-        self.network_: Backbone = load_backbone(self.backbone, self.modality_, Progress())
+        network = load_backbone(self.backbone, self.modality_, Progress())
         problem = Problem(
             dataset=dataset,
             digests=digests,
@@ -53,7 +53,8 @@ class _Transfer(BaseEstimator):
             y=self.task_.encode(dataset.column("label")),
             rows={name: dataset.rows(name) for name in ("train", "val")},
         )
-        shop = workshop(problem, self.network_, self.task_.metrics(), Wishes(), self.seed, Progress())
+        shop = workshop(problem, network, self.task_.metrics(), Wishes(), self.seed, Progress())
+        self.network_: Backbone = shop.runner
         self.solved_: Solved = shop.solve(Probe(freeze=self.freeze))
 
     def _scores(self, X: Any) -> np.ndarray:

@@ -333,6 +333,7 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
         plan=record.plan,
         provenance=network.provenance,
         fingerprint=network.fingerprint,
+        dtype=shop.runner.dtype_name,
         evidence=record.evidence,
         columns=columns_of(problem.dataset),
         seen=problem.seen,

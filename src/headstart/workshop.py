@@ -11,6 +11,7 @@ import numpy as np
 from headstart import places
 from headstart.backbones.base import Backbone
 from headstart.engine import freeze
+from headstart.engine.fastest import fastest
 from headstart.engine.features import Activations, Features
 from headstart.engine.trials import Trials, key_of
 from headstart.evidence import depth
@@ -52,7 +53,12 @@ class Workshop:
     def frozen(self) -> Features:
         """Pooled features of all examples at every stage."""
         with self.progress.step("frozen pass"):
-            return freeze.features(self.backbone, self.modality, self.items, self.problem.digests, self.progress)
+            return freeze.features(self.runner, self.modality, self.items, self.problem.digests, self.progress)
+
+    @cached_property
+    def runner(self) -> Backbone:
+        """The backbone as its frozen part is run here: in float32, or faster where that agrees."""
+        return fastest(self.backbone, self.modality, self.items, self.progress)
 
     @cached_property
     def items(self) -> list[Any]:
@@ -145,13 +151,13 @@ class Workshop:
             return ()
         rows = np.concatenate([train, val])
         items = [self.items[row] for row in rows]
-        if not freeze.fits_on_disk(self.backbone, self.modality, items, cut):
+        if not freeze.fits_on_disk(self.runner, self.modality, items, cut):
             self.progress.say(f"  the disk has no room for the activations at stage {cut}: its stages run each time")
             return ()
         digests = [self.problem.digests[row] for row in rows]
         found = []
         for view in range(strategy.views):
-            kept = freeze.activations(self.backbone, self.modality, items, digests, cut, self.progress, view)
+            kept = freeze.activations(self.runner, self.modality, items, digests, cut, self.progress, view)
             shard_of, row_of = (np.full(len(self.items), -1) for _ in range(2))
             shard_of[rows], row_of[rows] = kept.shard_of, kept.row_of
             found.append(Activations(kept.shards, shard_of, row_of))

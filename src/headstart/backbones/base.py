@@ -138,6 +138,24 @@ class Backbone(ABC):
         other.changes = changes
         return other
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the weights, and so of what each stage hands on."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """ "float32" or "bfloat16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def cast(self, dtype: torch.dtype) -> Backbone:
+        """This backbone with its weights in another floating type; itself where that is the one it has."""
+        if dtype == self.dtype:
+            return self
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network).to(dtype)
+        return other
+
     def stage_shares(self, items: Sequence[Any]) -> list[float]:
         """The share of a forward pass's work that each stage does, counted on these items.
 
@@ -192,7 +210,7 @@ class Backbone(ABC):
             "weights": self.provenance.sha256,
             "preprocessing": self.preprocessing,
             "stages": [asdict(stage) for stage in self.stages],
-            "dtype": str(next(self.network.parameters()).dtype),
+            "dtype": str(self.dtype),
             **({"changes": self.changes.sha256} if self.changes else {}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -218,8 +236,9 @@ class Backbone(ABC):
 
         modules = [self.network.get_submodule(self.stages[index].modules[-1]) for index in stages]
         hooks = [module.register_forward_hook(keep) for module in modules]
+        cast = {name: one.to(self.dtype) if one.is_floating_point() else one for name, one in inputs.items()}
         try:
-            self.network(**inputs)
+            self.network(**cast)
         except Enough:
             pass
         finally:

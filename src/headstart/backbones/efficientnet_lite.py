@@ -79,7 +79,7 @@ class EfficientnetLite(Backbone):
 
     def pool(self, output: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, C, H, W) to (N, C)."""
-        return output.mean((2, 3))
+        return output.float().mean((2, 3))
 
     @property
     def source_head(self) -> tuple[Tensor, Tensor]:

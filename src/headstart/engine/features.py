@@ -9,7 +9,7 @@ is found by the sha256 of its item, so new splits, labels, or a few more files r
         seal.json      sha256 of every file above
     features/<fingerprint>/cut-03/shard-<random>/   whole activations at a cut, unpadded
         digests.npy
-        values.npy     (sum of sizes,) float32, item after item
+        values.npy     (sum of sizes,) float32, or the bits of bfloat16 as uint16, item after item
         shapes.npy     (n, axes) int64 of each item
         seal.json
 
@@ -30,12 +30,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from headstart.backbones.fetch import sha256_of
 from headstart.errors import RunError
 
 SEAL = "seal.json"
 A_DAY_S = 24 * 3600.0
+BITS = np.dtype(np.uint16)  # NumPy has no bfloat16: its bits are kept instead
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Shard:
         return np.load(self.folder / f"stage_{index:02d}.npy", mmap_mode="r")
 
     def activation(self, row: int) -> np.ndarray:
-        """One item's whole activation, memory-mapped."""
+        """One item's whole activation, memory-mapped: float32, or the bits of bfloat16 as uint16."""
         values, shapes, ends = self._activations
         return values[ends[row] - np.prod(shapes[row]) : ends[row]].reshape(shapes[row])
 
@@ -98,9 +101,10 @@ class Activations:
     shard_of: np.ndarray  # (N,)
     row_of: np.ndarray  # (N,)
 
-    def rows(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-        """The activation of each of these items, float32, memory-mapped: (T, D) for a text, (C, H, W) for a picture."""
-        return [self.shards[self.shard_of[row]].activation(int(self.row_of[row])) for row in rows]
+    def rows(self, rows: Sequence[int] | np.ndarray) -> list[Tensor]:
+        """The activation of each of these items, float32: (T, D) for a text, (C, H, W) for a picture."""
+        kept = (np.array(self.shards[self.shard_of[row]].activation(int(self.row_of[row]))) for row in rows)
+        return [from_array(array) for array in kept]
 
 
 @dataclass
@@ -132,8 +136,8 @@ class FeatureStore:
         self._keep(digests, named)
 
     def add_activations(self, digests: Sequence[str], activations: Sequence[np.ndarray]) -> None:
-        """Keep the whole activation of each of n items, all with as many axes, as one sealed shard."""
-        values = np.concatenate([one.ravel() for one in activations]).astype(np.float32, copy=False)
+        """Keep the whole activation of each of n items, all with as many axes and of one type, as one sealed shard."""
+        values = np.concatenate([one.ravel() for one in activations])
         shapes = np.array([one.shape for one in activations], dtype=np.int64)
         self._keep(digests, {"values.npy": values, "shapes.npy": shapes})
 
@@ -196,3 +200,14 @@ class FeatureStore:
                 return None
             self._checked.add(shard.folder)
         return rows
+
+
+def array_of(tensor: Tensor) -> np.ndarray:
+    """A tensor as it is kept: float32, or the bits of bfloat16 as uint16."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+
+
+def from_array(array: np.ndarray) -> Tensor:
+    """The inverse, in float32."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16).float() if array.dtype == BITS else tensor

@@ -14,7 +14,7 @@ from headstart import places
 from headstart.backbones.base import Backbone
 from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
-from headstart.engine.features import Activations, Features, FeatureStore
+from headstart.engine.features import Activations, Features, FeatureStore, array_of
 from headstart.errors import RunError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
@@ -24,6 +24,7 @@ Look = Callable[[dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what 
 Pieces = list[tuple[np.ndarray, list[np.ndarray]]]  # positions of the items of a batch, what is kept of it
 
 SHARD_ITEMS, SHARD_S, SHARD_BYTES = 1024, 20.0, 256 << 20  # a killed pass loses at most so much
+N_SIZED = 16  # items that are run to foretell what all will take on the disk
 MOST_OF_THE_DISK = 0.5  # of what is free, that activations at one cut may take
 
 
@@ -66,7 +67,7 @@ def activations(
         store.add_activations(names, [one for _, batch in pieces for one in batch])
 
     def look(inputs: dict[str, Any]) -> list[np.ndarray]:
-        return [one.numpy(force=True) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
+        return [array_of(one) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
 
     found = _filled(store, backbone, modality, items, digests, progress, look, keep, view)
     return Activations(found.shards, found.shard_of, found.row_of)
@@ -74,9 +75,10 @@ def activations(
 
 def fits_on_disk(backbone: Backbone, modality: Modality, items: Sequence[Any], cut: int) -> bool:
     """Whether the activations at `cut` of all items would leave the disk half of what is free; judged by a few."""
-    few = [modality.open(item, backbone.detail) for item in items[:: max(1, len(items) // 16)][:16]]
+    some = items[:: max(1, len(items) // N_SIZED)][:N_SIZED]
+    few = [modality.open(item, backbone.detail) for item in some]
     inputs = backbone.collate(few)
-    size = np.mean([one.numel() * 4 for one in backbone.unpad(backbone.activations(inputs, cut), inputs)])
+    size = np.mean([one.nbytes for one in backbone.unpad(backbone.activations(inputs, cut), inputs)])
     folder = next(path for path in (places.features(), *places.features().parents) if path.exists())
     return bool(size * len(items) < MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
 
@@ -146,15 +148,20 @@ def embed(
     found, missing = FeatureStore(places.features() / backbone.fingerprint).find(digests)
     known = np.setdiff1d(np.arange(len(items)), missing)
     parts = [(known, side_by_side(found, stages, known))] if len(known) else []
+    positions: dict[str, list[int]] = {}  # of identical items, which run once
+    for position in missing:
+        positions.setdefault(digests[position], []).append(position)
+    alike = list(positions.values())
 
     def look(inputs: dict[str, Any]) -> list[np.ndarray]:
         pooled = backbone.pooled(inputs, max(stages) + 1)
         return [np.concatenate([pooled[stage].numpy(force=True) for stage in stages], axis=1)]
 
     with bar(len(missing), modality.noun[1]) as advance:
-        for rows, (features,) in run(backbone, modality, [items[i] for i in missing], look):
-            parts.append((np.asarray(missing)[rows], features))
-            advance(len(rows))
+        for rows, (features,) in run(backbone, modality, [items[same[0]] for same in alike], look):
+            n_alike = [len(alike[row]) for row in rows]
+            parts.append((np.concatenate([alike[row] for row in rows]), np.repeat(features, n_alike, axis=0)))
+            advance(sum(n_alike))
     out = np.empty((len(items), parts[0][1].shape[1] if parts else 0), dtype=np.float32)
     for rows, features in parts:
         out[rows] = features
@@ -182,9 +189,14 @@ def run(
     foretells the time left.
     """
     keep_memory()
-    plan = batches(backbone.lengths(items), backbone.batch_budget) if items else []
+    plan = plan_batches(backbone, items)
     for number in np.random.default_rng(0).permutation(len(plan)):
         rows = plan[number] if wanted is None else plan[number][wanted[plan[number]]]
         if len(rows):
             opened = [change(int(row), modality.open(items[row], backbone.detail)) for row in rows]
             yield rows, look(backbone.collate(opened))
+
+
+def plan_batches(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]:
+    """Positions of the items of each batch, those of like length together."""
+    return batches(backbone.lengths(items), backbone.batch_budget) if items else []

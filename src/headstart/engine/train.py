@@ -28,6 +28,7 @@ from headstart.backbones.base import Backbone
 from headstart.backbones.resume import Resumable
 from headstart.data.batch import batches, shuffled_batches
 from headstart.engine.allocator import keep_memory
+from headstart.engine.fastest import allowed_precision
 from headstart.engine.features import Activations
 from headstart.modalities.base import Modality
 from headstart.strategies.base import Adapted, Trained
@@ -131,8 +132,7 @@ def precision(backbone: Backbone) -> Any:
     if backbone.modality == "image" and not torch.cuda.is_available():
         return "32-true"
     able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    wished = os.environ.get("HEADSTART_PRECISION", "bf16-mixed")
-    return wished if able else "32-true"
+    return "bf16-mixed" if able and allowed_precision() != "float32" else "32-true"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _batch(lesson: Lesson, rows: Sequence[int] | np.ndarray, epoch: int, augment
     view = np.zeros(len(rows), dtype=np.int64)
     if augment and len(lesson.views) > 1:
         view = np.array([np.random.default_rng([lesson.seed, epoch, int(r)]).integers(len(lesson.views)) for r in rows])
-    pieces = [torch.from_numpy(np.array(lesson.views[v].rows([r])[0])) for v, r in zip(view, rows, strict=True)]
+    pieces = [lesson.views[v].rows([r])[0] for v, r in zip(view, rows, strict=True)]
     return Batch(backbone.placeholders(opened), stacked(pieces))
 
 

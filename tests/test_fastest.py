@@ -1,0 +1,139 @@
+"""The frozen part in the fastest way that agrees: what is tried, when it is taken, and what a run remembers of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import headstart
+from headstart import places, transfer
+from headstart.backbones.base import Backbone
+from headstart.engine import fastest
+from headstart.engine.features import array_of, from_array
+from headstart.errors import PlanError
+from headstart.modalities.text import Text
+from headstart.progress import Progress
+from tests.test_backbones import WORDS, save_tiny
+
+AGREES = {"dtype": "bfloat16", "speedup": 2.0, "cosine": 0.9999, "deviation": 0.01}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("bert", tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def backbone(tiny: Path) -> Backbone:
+    return transfer.load_backbone(str(tiny), Text(), Progress())
+
+
+def texts(n: int) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, 6)) + f" number {i}" for i in range(n)]
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, **found: Any) -> list[int]:
+    """Replace the trial by an answer; how often it was asked."""
+    asked: list[int] = []
+
+    def trial(backbone: Backbone, modality: Any, items: list[Any]) -> fastest.Trial:
+        asked.append(len(items))
+        return fastest.Trial(**{**AGREES, **found})
+
+    monkeypatch.setattr(fastest, "trial", trial)
+    return asked
+
+
+def test_a_cast_backbone_has_its_own_features(backbone: Backbone) -> None:
+    cast = backbone.cast(torch.bfloat16)
+    assert (cast.dtype_name, backbone.dtype_name) == ("bfloat16", "float32")
+    assert cast.fingerprint != backbone.fingerprint
+    assert cast.cast(torch.bfloat16) is cast
+    inputs = backbone.collate(texts(20))
+    exact, other = backbone.pooled(inputs), cast.pooled(inputs)
+    assert all(one.dtype == torch.float32 for one in other)
+    cosine, deviation = fastest.agreement(exact, other)
+    assert cosine > 0.999
+    assert 0 < deviation < 0.1
+
+
+def test_what_is_too_few_or_forbidden_is_not_tried(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(monkeypatch)
+    assert fastest.fastest(backbone, Text(), texts(fastest.FEWEST - 1), Progress()) is backbone
+    monkeypatch.setenv("HEADSTART_PRECISION", "float32")
+    assert fastest.fastest(backbone, Text(), texts(fastest.FEWEST), Progress()) is backbone
+    assert asked == []
+    monkeypatch.setenv("HEADSTART_PRECISION", "float8")
+    with pytest.raises(PlanError, match="'auto' or 'float32'"):
+        fastest.fastest(backbone, Text(), texts(1), Progress())
+
+
+@pytest.mark.parametrize("found", [{"speedup": 1.05}, {"cosine": 0.99}, {"deviation": 0.06}])
+def test_what_is_no_faster_or_does_not_agree_is_not_taken(
+    found: dict[str, float], backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    answering(monkeypatch, **found)
+    assert fastest.fastest(backbone, Text(), texts(300), Progress()) is backbone
+
+
+def test_a_trial_is_made_once_for_a_machine(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    asked = answering(monkeypatch)
+    for _ in range(2):
+        assert fastest.fastest(backbone, Text(), texts(300), Progress()).dtype == torch.bfloat16
+    assert asked == [fastest.TRIED]
+    next((places.home() / "fastest").glob("*.json")).write_text("{")
+    fastest.fastest(backbone, Text(), texts(300), Progress())
+    assert asked == [fastest.TRIED] * 2
+
+
+def test_the_trial_runs_both_and_measures(backbone: Backbone) -> None:
+    found = fastest.trial(backbone, Text(), texts(20))
+    assert found.dtype == "bfloat16"
+    assert found.speedup > 0
+    assert found.cosine > 0.999
+
+
+def test_what_is_not_a_number_does_not_agree() -> None:
+    one = torch.randn(5, 3)
+    broken = one.clone()
+    broken[2, 1] = float("nan")
+    cosine, deviation = fastest.agreement([one], [broken])
+    assert not fastest.Trial(dtype="bfloat16", speedup=2.0, cosine=cosine, deviation=deviation).agrees
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_come_back_from_the_disk_as_they_were(dtype: torch.dtype) -> None:
+    one = torch.randn(4, 3).to(dtype)
+    kept = array_of(one)
+    assert kept.nbytes == one.nbytes
+    assert torch.equal(from_array(np.array(kept)), one.float())
+
+
+def test_a_run_remembers_the_type_it_was_fitted_in(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """New texts go through the network in the type in which the head was solved, on whatever machine."""
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    answering(monkeypatch)
+    labels = ["cat" if "cat" in text.split() else "none" for text in texts(300)]
+    pd.DataFrame({"text": texts(300), "label": labels}).to_csv(tmp_path / "cats.csv", index=False)
+    for strategy in ("probe", "partial"):
+        run = tmp_path / strategy
+        transfer.fit(str(tmp_path / "cats.csv"), backbone=str(tiny), strategy=strategy, scratch=False, out=run)
+        assert json.loads((run / "headstart.json").read_text())["backbone"]["dtype"] == "bfloat16"
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("HEADSTART_PRECISION", "float32")
+    saved = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
+    loaded = headstart.load(tmp_path / "probe")
+    np.testing.assert_allclose(loaded.predict_proba(saved["input"].tolist())[:, 0], saved["p(cat)"], atol=0.02)
+    assert loaded.backbone.dtype == torch.bfloat16
+    assert headstart.load(tmp_path / "partial").backbone.dtype == torch.float32
