@@ -75,6 +75,13 @@ def test_what_is_too_few_or_forbidden_is_not_tried(backbone: Backbone, monkeypat
         fastest.fastest(backbone, Text(), texts(1), Progress())
 
 
+def test_the_decision_is_told() -> None:
+    assert str(fastest.Trial(**AGREES)).startswith("the frozen network runs in bfloat16: bfloat16 is 2.0 times as fast")
+    refused = str(fastest.Trial(**{**AGREES, "cosine": 0.98}))
+    assert "runs in float32" in refused
+    assert "do not agree (cosine at least 0.9800" in refused
+
+
 @pytest.mark.parametrize("found", [{"speedup": 1.05}, {"cosine": 0.99}, {"deviation": 0.06}])
 def test_what_is_no_faster_or_does_not_agree_is_not_taken(
     found: dict[str, float], backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -92,7 +99,7 @@ def test_a_trial_is_made_once_for_a_machine(
     for _ in range(2):
         assert fastest.fastest(backbone, Text(), texts(300), Progress()).dtype == torch.bfloat16
     assert asked == [fastest.TRIED]
-    next((places.home() / "fastest").glob("*.json")).write_text("{")
+    next(places.fastest().glob("*.json")).write_text("{")
     fastest.fastest(backbone, Text(), texts(300), Progress())
     assert asked == [fastest.TRIED] * 2
 

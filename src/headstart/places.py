@@ -27,6 +27,11 @@ def trials() -> Path:
     return home() / "trials"
 
 
+def fastest() -> Path:
+    """In which floating type a backbone is fastest on this machine, a file for each."""
+    return home() / "fastest"
+
+
 def offline() -> bool:
     """True when `HEADSTART_OFFLINE` or `HF_HUB_OFFLINE` says that nothing may reach the network."""
     return any(

@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,20 @@ class Trial:
         """Whether its features may stand for those in float32."""
         return self.cosine >= LEAST_COSINE and self.deviation <= MOST_DEVIATION
 
+    @property
+    def pays(self) -> bool:
+        """Whether it is enough faster."""
+        return self.speedup * FASTER > 1
+
+    def __str__(self) -> str:
+        """What was decided, for people."""
+        taken = self.dtype if self.agrees and self.pays else "float32"
+        agreement = f"cosine at least {self.cosine:.4f}, difference {self.deviation:.3f} standard deviations"
+        return (
+            f"the frozen network runs in {taken}: {self.dtype} is {self.speedup:.1f} times as fast here, its features "
+            f"{'agree' if self.agrees else 'do not agree'} ({agreement})"
+        )
+
 
 def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progress: Progress) -> Backbone:
     """The backbone in the floating type to run N stored items in: its own, or bfloat16 where that agrees and pays.
@@ -62,14 +77,11 @@ def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progre
         found = Trial(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         found = trial(backbone, modality, items[:: len(items) // TRIED][:TRIED])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(found)))
-    chosen = backbone.cast(torch.bfloat16) if found.agrees and found.speedup * FASTER > 1 else backbone
-    progress.say(
-        f"  frozen pass in {chosen.dtype_name}: bfloat16 is {found.speedup:.1f} times as fast as float32 here, "
-        f"cosine at least {found.cosine:.5f}, deviation {found.deviation:.3f} standard deviations"
-    )
-    return chosen
+        with suppress(OSError):  # then it is made again the next time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(found)))
+    progress.say(f"  {found}")
+    return backbone.cast(torch.bfloat16) if found.agrees and found.pays else backbone
 
 
 def allowed_precision() -> str:
@@ -113,7 +125,7 @@ def _file(backbone: Backbone) -> Path:
     """Where the trial of this backbone on this machine is kept."""
     machine = (platform.processor(), platform.machine(), _processor(), torch.__version__, torch.get_num_threads())
     name = hashlib.sha256(json.dumps([backbone.fingerprint, *map(str, machine)]).encode()).hexdigest()[:24]
-    return places.home() / "fastest" / f"{name}.json"
+    return places.fastest() / f"{name}.json"
 
 
 def _processor() -> str:
