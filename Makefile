@@ -21,6 +21,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.regret
 	$(BIN)/python -m benchmarks.ranking
 	$(BIN)/python -m benchmarks.few_labels headstart "headstart, probe"
+	$(BIN)/python -m benchmarks.speed "floor: one pass, float32" "floor: one pass, bfloat16" "headstart, best probe" "headstart, automatic"
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write
