@@ -16,7 +16,7 @@ from headstart import places, transfer
 from headstart.backbones.base import Backbone
 from headstart.engine import fastest
 from headstart.engine.features import array_of, from_array
-from headstart.errors import PlanError
+from headstart.errors import BackboneError, PlanError
 from headstart.modalities.text import Text
 from headstart.progress import Progress
 from tests.test_backbones import WORDS, save_tiny
@@ -52,10 +52,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, **found: Any) -> list[int]:
 
 
 def test_a_cast_backbone_has_its_own_features(backbone: Backbone) -> None:
-    cast = backbone.cast(torch.bfloat16)
-    assert (cast.dtype_name, backbone.dtype_name) == ("bfloat16", "float32")
+    cast = backbone.cast("bfloat16")
+    assert (cast.dtype, backbone.dtype) == ("bfloat16", "float32")
     assert cast.fingerprint != backbone.fingerprint
-    assert cast.cast(torch.bfloat16) is cast
+    assert cast.cast("bfloat16") is cast
+    with pytest.raises(BackboneError, match="'int8' is not a type"):
+        backbone.cast("int8")
     inputs = backbone.collate(texts(20))
     exact, other = backbone.pooled(inputs), cast.pooled(inputs)
     assert all(one.dtype == torch.float32 for one in other)
@@ -97,7 +99,7 @@ def test_a_trial_is_made_once_for_a_machine(
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
     asked = answering(monkeypatch)
     for _ in range(2):
-        assert fastest.fastest(backbone, Text(), texts(300), Progress()).dtype == torch.bfloat16
+        assert fastest.fastest(backbone, Text(), texts(300), Progress()).dtype == "bfloat16"
     assert asked == [fastest.TRIED]
     next(places.fastest().glob("*.json")).write_text("{")
     fastest.fastest(backbone, Text(), texts(300), Progress())
@@ -136,11 +138,13 @@ def test_a_run_remembers_the_type_it_was_fitted_in(tiny: Path, monkeypatch: pyte
     for strategy in ("probe", "partial"):
         run = tmp_path / strategy
         transfer.fit(str(tmp_path / "cats.csv"), backbone=str(tiny), strategy=strategy, scratch=False, out=run)
-        assert json.loads((run / "headstart.json").read_text())["backbone"]["dtype"] == "bfloat16"
+        assert json.loads((run / "plan.json").read_text())["dtype"] == "bfloat16"
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("HEADSTART_PRECISION", "float32")
+    again = transfer.fit(str(tmp_path / "cats.csv"), plan=tmp_path / "probe")  # a plan is repeated in its own type
+    assert again.plan.dtype == "bfloat16"
     saved = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
     loaded = headstart.load(tmp_path / "probe")
     np.testing.assert_allclose(loaded.predict_proba(saved["input"].tolist())[:, 0], saved["p(cat)"], atol=0.02)
-    assert loaded.backbone.dtype == torch.bfloat16
-    assert headstart.load(tmp_path / "partial").backbone.dtype == torch.float32
+    assert loaded.backbone.dtype == "bfloat16"
+    assert headstart.load(tmp_path / "partial").backbone.dtype == "float32"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from headstart import places, transfer
 from headstart.backbones.base import Backbone
@@ -103,5 +102,5 @@ def test_training_above_a_cut_runs_what_is_below_it_once(tiny: str, table: str, 
 def test_bfloat16_halves_what_a_cut_keeps(tiny: str, table: str) -> None:
     network = transfer.load_backbone(tiny, transfer.registry.modality("text"), transfer.Progress())
     inputs = network.collate(["a cat"])
-    one, other = (net.activations(inputs, 2) for net in (network, network.cast(torch.bfloat16)))
+    one, other = (net.activations(inputs, 2) for net in (network, network.cast("bfloat16")))
     assert other.nbytes * 2 == one.nbytes

@@ -153,6 +153,7 @@ def workshop(
         seed=seed,
         progress=progress,
         class_weight=wishes.weighs(metrics[0]),
+        dtype=wishes.plan.dtype if wishes.plan is not None else None,
     )
 
 
@@ -261,6 +262,7 @@ def make_plan(shop: Workshop, systems: Systems, wishes: Wishes) -> Plan:
         depth=chosen.depth,
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
+        dtype=shop.runner.dtype,
         crosswise=wishes.crosswise,
     )
 
@@ -333,7 +335,6 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
         plan=record.plan,
         provenance=network.provenance,
         fingerprint=network.fingerprint,
-        dtype=shop.runner.dtype_name,
         evidence=record.evidence,
         columns=columns_of(problem.dataset),
         seen=problem.seen,

@@ -42,6 +42,7 @@ class Workshop:
     seed: int
     progress: Progress
     class_weight: str | None = None
+    dtype: str | None = None  # in which the frozen network is run; None is measured
     trials: Trials = field(default_factory=lambda: Trials(places.trials()))
 
     @property
@@ -57,7 +58,9 @@ class Workshop:
 
     @cached_property
     def runner(self) -> Backbone:
-        """The backbone as its frozen part is run here: in float32, or faster where that agrees."""
+        """The backbone as its frozen part is run here: in float32, or faster where that agrees; or as a plan says."""
+        if self.dtype is not None:
+            return self.backbone.cast(self.dtype)
         return fastest(self.backbone, self.modality, self.items, self.progress)
 
     @cached_property

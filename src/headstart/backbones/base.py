@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.changes import Changes
+from headstart.errors import BackboneError, listed
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
 MEMORY = 100  # measured: EfficientNet-Lite0's stages take the time that this foretells, within a third (docs/log.md)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
@@ -139,21 +141,21 @@ class Backbone(ABC):
         return other
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The floating type of the weights, and so of what each stage hands on."""
-        return next(self.network.parameters()).dtype
+    def dtype(self) -> str:
+        """The floating type of the weights, and so of what each stage hands on: "float32" or "bfloat16"."""
+        return str(next(self.network.parameters()).dtype).removeprefix("torch.")
 
-    @property
-    def dtype_name(self) -> str:
-        """ "float32" or "bfloat16"."""
-        return str(self.dtype).removeprefix("torch.")
+    def cast(self, dtype: str) -> Backbone:
+        """This backbone with its weights in another floating type, itself where that is the one it has.
 
-    def cast(self, dtype: torch.dtype) -> Backbone:
-        """This backbone with its weights in another floating type; itself where that is the one it has."""
+        BackboneError for a type that no backbone runs in.
+        """
+        if dtype not in DTYPES:
+            raise BackboneError(f"{dtype!r} is not a type that backbones run in: {listed(DTYPES)}.")
         if dtype == self.dtype:
             return self
         other = copy.copy(self)
-        other.network = copy.deepcopy(self.network).to(dtype)
+        other.network = copy.deepcopy(self.network).to(DTYPES[dtype])
         return other
 
     def stage_shares(self, items: Sequence[Any]) -> list[float]:
@@ -210,7 +212,7 @@ class Backbone(ABC):
             "weights": self.provenance.sha256,
             "preprocessing": self.preprocessing,
             "stages": [asdict(stage) for stage in self.stages],
-            "dtype": str(self.dtype),
+            "dtype": f"torch.{self.dtype}",
             **({"changes": self.changes.sha256} if self.changes else {}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -236,7 +238,7 @@ class Backbone(ABC):
 
         modules = [self.network.get_submodule(self.stages[index].modules[-1]) for index in stages]
         hooks = [module.register_forward_hook(keep) for module in modules]
-        cast = {name: one.to(self.dtype) if one.is_floating_point() else one for name, one in inputs.items()}
+        cast = {name: one.to(DTYPES[self.dtype]) if one.is_floating_point() else one for name, one in inputs.items()}
         try:
             self.network(**cast)
         except Enough:

@@ -45,7 +45,6 @@ class Model:
     provenance: Provenance
     fingerprint: str  # of the backbone: weights, preprocessing, stages
     evidence: Evidence
-    dtype: str = "float32"  # that the frozen network was run in
     stages: tuple[int, ...] = ()  # whose pooled features the head reads
     changes: Changes | None = None  # what training changed in the backbone
     classical: Classical | None = None  # the classical model, where that is what the run ships
@@ -69,7 +68,7 @@ class Model:
             if self.changes is not None:  # small changes would be lost in bfloat16
                 self._backbone = found.adapted(self.changes)
             else:
-                self._backbone = found.cast(getattr(torch, self.dtype))
+                self._backbone = found.cast(self.plan.dtype)
         return self._backbone
 
     def _load(self) -> Backbone:
@@ -160,7 +159,7 @@ class Model:
             "task": {"name": registry.plugin_name(self.task), **self.task.to_json()},
             "modality": registry.plugin_name(self.modality),
             "columns": self.columns,
-            "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint, "dtype": self.dtype},
+            "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint},
             "stages": list(self.stages),
             "classical": self._classical_card(),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -240,7 +239,6 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical=classical,
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
         fingerprint=stands_on.pop("fingerprint"),
-        dtype=_known_dtype(stands_on.pop("dtype")),
         provenance=Provenance(**stands_on),
         evidence=Evidence.from_json(artifact.read_json(folder, "metrics.json")),
         columns=card["columns"],
@@ -249,11 +247,6 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         run=folder,
         moved_to=backbone,
     )
-
-
-def _known_dtype(name: str) -> str:
-    """KeyError for what no run holds: the name is looked up in torch."""
-    return {"float32": "float32", "bfloat16": "bfloat16"}[name]
 
 
 def as_items(items: Any) -> list[Any]:

@@ -81,7 +81,7 @@ def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progre
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(asdict(found)))
     progress.say(f"  {found}")
-    return backbone.cast(torch.bfloat16) if found.agrees and found.pays else backbone
+    return backbone.cast("bfloat16") if found.agrees and found.pays else backbone
 
 
 def allowed_precision() -> str:
@@ -96,7 +96,7 @@ def trial(backbone: Backbone, modality: Modality, items: Sequence[Any]) -> Trial
     """Run the items in float32 and in bfloat16 by turns, and compare time and features."""
     opened = [modality.open(item, backbone.detail) for item in items]
     inputs = [backbone.collate([opened[row] for row in rows]) for rows in freeze.plan_batches(backbone, opened)]
-    networks = (backbone, backbone.cast(torch.bfloat16))
+    networks = (backbone, backbone.cast("bfloat16"))
     seconds = np.full((2, REPEATS + 1), np.inf)
     features: list[list[torch.Tensor]] = [[], []]
     for repeat in range(REPEATS + 1):  # the first warms up
