@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fit import ROOT, TASKS
+from headstart.demo import demo_data
+from headstart.progress import Progress
 
 RESULTS = ROOT / "benchmarks" / "results" / "auto.json"
 KEPT = ("backbone", "strategy", "cut", "n", "primary", "titles", "metrics", "baselines", "differences", "verdict")
@@ -25,9 +27,17 @@ GUESSES = {
 }
 
 
+def arguments(name: str) -> list[str]:
+    """Those of `headstart fit`; the demo's data are fitted by their path."""
+    if TASKS[name][0] != "demo":
+        return TASKS[name]
+    path, label = demo_data(TASKS[name][1], Progress())
+    return ["fit", str(path), *(["--label", label] if label else [])]
+
+
 def fit(name: str, more: list[str], out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(metrics.json, plan.json) of one fit in a process of its own."""
-    command = [sys.executable, "-m", "headstart.cli", *TASKS[name], *more, "--out", str(out), "--quiet"]
+    command = [sys.executable, "-m", "headstart.cli", *arguments(name), *more, "--out", str(out), "--quiet"]
     subprocess.run(command, check=True)
     told, plan = (json.loads((out / file).read_text(encoding="utf-8")) for file in ("metrics.json", "plan.json"))
     return told, plan
