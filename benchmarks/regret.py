@@ -3,9 +3,9 @@
     python -m benchmarks.regret [NAME …]             reads ../shared/data; writes benchmarks/results/regret.json
     python -m benchmarks.regret --planner [NAME …]   the planner anew, beside the kept grid; only its best cell is run
 
-Texts learn from at most 2,000 examples, pictures from at most 1,000 (PneumoniaMNIST, whose validation is large: 400). Every cell of the grid and every trial of the
-planner is timed on its own in the same process; nothing is run twice. All cuts of texts are in the grid, and every
-second one of pictures.
+Texts learn from at most 2,000 examples, pictures from at most 1,000 (PneumoniaMNIST, whose validation split is large,
+from 400). Every cell of the grid and every trial of the planner is timed on its own in the same process; nothing is run
+twice. All cuts of texts are in the grid, and every second one of pictures.
 """
 
 from __future__ import annotations
