@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,11 @@ def test_learning_curves_are_over_the_same_test_examples(tiny: str, cats: Path) 
     one, other = draw(problem, 64, 0), draw(problem, 64, 1)
     assert np.array_equal(one.rows["test"], other.rows["test"])
     assert not np.array_equal(one.rows["train"], other.rows["train"])
+    held_out = draw(problem, 16, 0, crosswise=False)
+    assert len(held_out.rows["val"]) > 0
+    assert not set(held_out.rows["val"]) & set(held_out.rows["train"])
+    many = replace(problem, y=np.arange(len(problem.y)) // 2)  # two of each class, one of them drawn
+    assert len(draw(many, 16, 0, crosswise=False).rows["val"]) > 0
 
 
 def test_a_killed_fit_ends_as_an_undisturbed_one(

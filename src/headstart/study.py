@@ -185,15 +185,15 @@ def compare(
 def draw(problem: Problem, n: int, seed: int, crosswise: bool = True) -> Problem:
     """The problem with n labelled examples, of each class its share: four fifths to learn from, one fifth to choose.
 
-    With `crosswise` all of them teach where that fifth would be too small.
+    With `crosswise`, or where every class needs all that it has, all of them teach where that fifth would be too small.
     """
     rows = np.union1d(problem.rows["train"], problem.rows["val"])
     if n < len(rows):
         rows = rows[some_of_each(problem.y[rows], n, seed)]
-    if crosswise and round(0.2 * len(rows)) < FEW_VAL:
-        return replace(problem, rows={**problem.rows, "train": rows, "val": rows})
     to_learn = some_of_each(problem.y[rows], round(0.8 * len(rows)), seed + 1)
     val = np.setdiff1d(np.arange(len(rows)), to_learn)
+    if (crosswise and round(0.2 * len(rows)) < FEW_VAL) or not len(val):
+        return replace(problem, rows={**problem.rows, "train": rows, "val": rows})
     return replace(problem, rows={**problem.rows, "train": rows[to_learn], "val": rows[val]})
 
 

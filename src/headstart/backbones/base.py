@@ -25,7 +25,7 @@ from headstart.errors import BackboneError, listed
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
-MEMORY = 100  # measured: EfficientNet-Lite0's stages take the time that this foretells, within a third (docs/log.md)
+MEMORY = 100  # measured: foretells each stage of EfficientNet-Lite0 to 0.03 of a pass (docs/log.md)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 

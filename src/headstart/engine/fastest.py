@@ -77,10 +77,10 @@ def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progre
         found = Trial(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         found = trial(backbone, modality, items[:: len(items) // TRIED][:TRIED])
+        progress.say(f"  {found}")  # not again for every draw of a comparison
         with suppress(OSError):  # then it is made again the next time
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(asdict(found)))
-    progress.say(f"  {found}")
     return backbone.cast("bfloat16") if found.agrees and found.pays else backbone
 
 
