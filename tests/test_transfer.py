@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 import headstart
 from headstart import adapt, places, registry
+from headstart.backbones.base import Backbone
 from headstart.deploy.model import Model
 from headstart.engine import freeze
 from headstart.errors import BackboneError, DataError, PlanError
@@ -296,8 +297,8 @@ def test_probabilities_are_the_calibrated_ones(tmp_path: Path) -> None:
     logits = np.log(again[:, 1] / again[:, 0]) * model.plan.temperature
     inputs = tested["text"].tolist()
 
-    def look(batch: dict[str, Any]) -> list[np.ndarray]:
-        pooled = model.backbone.pooled(batch)
+    def look(backbone: Backbone, batch: dict[str, Any]) -> list[np.ndarray]:
+        pooled = backbone.pooled(batch)
         return [np.concatenate([pooled[stage].numpy() for stage in model.stages], axis=1)]
 
     rows, found = zip(*freeze.run(model.backbone, model.modality, inputs, look), strict=True)

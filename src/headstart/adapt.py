@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart import places, registry
+from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.errors import PlanError
 from headstart.evidence import depth, planner
@@ -117,8 +118,8 @@ def _seconds_a_pass(shop: Workshop) -> float:
         rows = shop.problem.rows["train"]
         some = [shop.items[row] for row in rows[:: max(1, len(rows) // 64)][:64]]
 
-        def look(inputs: dict[str, Any]) -> list[np.ndarray]:
-            return [shop.backbone.pooled(inputs)[-1].numpy(force=True)]
+        def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
+            return [backbone.pooled(inputs)[-1].numpy(force=True)]
 
         start = time.perf_counter()
         n = sum(len(rows) for rows, _ in freeze.run(shop.backbone, shop.modality, some, look))

@@ -70,7 +70,9 @@ class Registry:
 
 
 MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical"}))
-BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "pixels", "resume"}))
+BACKBONES = Registry(
+    "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
+)
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
 

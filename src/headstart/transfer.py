@@ -153,7 +153,7 @@ def workshop(
         seed=seed,
         progress=progress,
         class_weight=wishes.weighs(metrics[0]),
-        dtype=wishes.plan.dtype if wishes.plan is not None else None,
+        way=wishes.plan.way if wishes.plan is not None else None,
     )
 
 
@@ -262,7 +262,7 @@ def make_plan(shop: Workshop, systems: Systems, wishes: Wishes) -> Plan:
         depth=chosen.depth,
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
-        dtype=shop.runner.dtype,
+        way=shop.runner.way,
         crosswise=wishes.crosswise,
     )
 

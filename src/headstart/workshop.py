@@ -14,6 +14,7 @@ from headstart.engine import freeze
 from headstart.engine.fastest import fastest
 from headstart.engine.features import Activations, Features
 from headstart.engine.trials import Trials, key_of
+from headstart.engine.ways import in_float32, run_as
 from headstart.evidence import depth
 from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.compare import Judge
@@ -42,7 +43,7 @@ class Workshop:
     seed: int
     progress: Progress
     class_weight: str | None = None
-    dtype: str | None = None  # in which the frozen network is run; None is measured
+    way: str | None = None  # in which the frozen network is run; None is measured
     trials: Trials = field(default_factory=lambda: Trials(places.trials()))
 
     @property
@@ -59,8 +60,8 @@ class Workshop:
     @cached_property
     def runner(self) -> Backbone:
         """The backbone as its frozen part is run here: in float32, or faster where that agrees; or as a plan says."""
-        if self.dtype is not None:
-            return self.backbone.cast(self.dtype)
+        if self.way is not None:
+            return run_as(self.backbone, self.way)
         return fastest(self.backbone, self.modality, self.items, self.progress)
 
     @cached_property
@@ -190,7 +191,7 @@ class Workshop:
         if solved.adapted.changes is None:
             features = freeze.side_by_side(self.frozen, solved.stages, rows)
         else:
-            network = self.backbone.adapted(solved.adapted.changes)
+            network = run_as(self.backbone.adapted(solved.adapted.changes), in_float32(self.runner.way))
             items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
             features = freeze.embed(network, self.modality, items, digests, solved.stages, self.progress.bar)
         return self.problem.task.scores(solved.adapted.head.logits(features), solved.temperature)

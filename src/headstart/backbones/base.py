@@ -86,6 +86,7 @@ class Backbone(ABC):
         self.provenance = provenance
         self.preprocessing = dict(preprocessing)  # JSON values only: it is part of the fingerprint
         self.changes: Changes | None = None  # what an adapted network differs by from the pretrained one
+        self.way = "float32"  # in which it is run here (engine/ways.py)
 
     @classmethod
     @abstractmethod
@@ -155,7 +156,14 @@ class Backbone(ABC):
         if dtype == self.dtype:
             return self
         other = copy.copy(self)
-        other.network = copy.deepcopy(self.network).to(DTYPES[dtype])
+        other.network, other.way = copy.deepcopy(self.network).to(DTYPES[dtype]), dtype
+        return other
+
+    def beside(self) -> Backbone:
+        """This backbone once more with the same tensors, for another thread: hooks belong to a module."""
+        tensors = itertools.chain(self.network.parameters(), self.network.buffers())
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network, {id(tensor): tensor for tensor in tensors})
         return other
 
     def stage_shares(self, items: Sequence[Any]) -> list[float]:
@@ -201,11 +209,11 @@ class Backbone(ABC):
     @property
     def batch_budget(self) -> int:
         """How much `lengths` a batch may hold, padding counted."""
-        return 32
+        return 8
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) of all that decides the features of a given item: weights, preprocessing, stages, dtype."""
+        """sha256 (hex) of all that decides the features of a given item: weights, preprocessing, stages, way."""
         decides = {
             "format": FEATURES_FORMAT,
             "family": type(self).__name__,
@@ -213,6 +221,7 @@ class Backbone(ABC):
             "preprocessing": self.preprocessing,
             "stages": [asdict(stage) for stage in self.stages],
             "dtype": f"torch.{self.dtype}",
+            **({"way": self.way} if self.way not in DTYPES else {}),
             **({"changes": self.changes.sha256} if self.changes else {}),
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

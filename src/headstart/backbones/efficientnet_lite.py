@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from headstart.backbones.base import Backbone, Located, Provenance, Stage
+from headstart.backbones.fold import PadsBySize
 from headstart.backbones.pixels import Pixels
 from headstart.errors import BackboneError, listed
 
@@ -129,16 +130,19 @@ class _Block(nn.Module):
         return x + y if self.residual else y
 
 
-class _SameConv2d(nn.Conv2d):
+class _SameConv2d(PadsBySize):
     """A strided convolution that pads as TensorFlow's "SAME": the odd pixel goes right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad(x, [*self._padding(x.shape[3]), *self._padding(x.shape[2])]))
+        above, below, left, right = self.padding_of(x.shape[2], x.shape[3])
+        return super().forward(pad(x, (left, right, above, below)))
 
-    def _padding(self, size: int) -> tuple[int, int]:
+    def padding_of(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Rows above and below, columns left and right."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-        return total // 2, total - total // 2
+        totals = (max((math.ceil(size / stride) - 1) * stride + kernel - size, 0) for size in (height, width))
+        (above, below), (left, right) = ((total // 2, total - total // 2) for total in totals)
+        return above, below, left, right
 
 
 def _conv(channels: int, out: int, *, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:

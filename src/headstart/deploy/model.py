@@ -21,6 +21,7 @@ from headstart.data.read import Reading, read
 from headstart.deploy import artifact
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.engine import freeze
+from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
@@ -66,9 +67,9 @@ class Model:
         if self._backbone is None:
             found = self._pretrained or self._load()
             if self.changes is not None:  # small changes would be lost in bfloat16
-                self._backbone = found.adapted(self.changes)
+                self._backbone = run_as(found.adapted(self.changes), in_float32(self.plan.way))
             else:
-                self._backbone = found.cast(self.plan.dtype)
+                self._backbone = run_as(found, light(self.plan.way))
         return self._backbone
 
     def _load(self) -> Backbone:

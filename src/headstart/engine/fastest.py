@@ -1,8 +1,9 @@
 """The fastest way to run a frozen backbone on this machine that agrees with float32; tried on the user's own items.
 
 Weights in bfloat16 halve the memory that a pass moves, and processors with AMX or AVX-512 bf16 multiply them at twice
-to eight times the rate; elsewhere they are slower. So it is measured, once for a backbone on a machine, and kept: the
-same data give the same features the next time. `HEADSTART_PRECISION=float32` forbids it.
+to eight times the rate; elsewhere they are slower. So every way is measured, once for a backbone on a machine, and the
+answers are kept: the same data give the same features the next time. What takes seconds to prepare is tried only where
+there is so much to run that it can earn them back. `HEADSTART_PRECISION=float32` allows nothing but float32 as loaded.
 """
 
 from __future__ import annotations
@@ -14,74 +15,96 @@ import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from headstart import places
-from headstart.backbones.base import Backbone
-from headstart.engine import freeze
+from headstart.backbones.base import DTYPES, Backbone
+from headstart.backbones.fold import find_chains
+from headstart.engine import freeze, ways
+from headstart.engine.allocator import keep_memory
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
 FEWEST = 256  # items: fewer are run in float32 before a trial pays
-TRIED = 48  # items of a trial
+TRIED = 32  # items of a trial
 REPEATS = 2
 LEAST_COSINE = 0.999  # of an example's features at any stage with those in float32
 MOST_DEVIATION = 0.05  # root mean square of the difference, in standard deviations of the features at a stage
-FASTER = 0.9  # of float32's time, or it is not worth another way
+FASTER = 0.9  # of the time of the best way before it, or a way is not worth taking
+Trials = dict[str, "Trial"]  # by way
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """How one way did beside float32 on the same items."""
 
-    dtype: str
-    speedup: float  # of float32's seconds over its own
-    cosine: float  # the least over stages and examples
-    deviation: float  # the most over stages, in standard deviations of the stage's features
+    way: str
+    seconds: float = 0.0  # an item
+    cosine: float = 0.0  # the least over stages and examples
+    deviation: float = 0.0  # the most over stages, in standard deviations of the stage's features
+    problem: str = ""  # why it cannot be run here
 
     @property
     def agrees(self) -> bool:
         """Whether its features may stand for those in float32."""
-        return self.cosine >= LEAST_COSINE and self.deviation <= MOST_DEVIATION
+        return not self.problem and self.cosine >= LEAST_COSINE and self.deviation <= MOST_DEVIATION
 
-    @property
-    def pays(self) -> bool:
-        """Whether it is enough faster."""
-        return self.speedup * FASTER > 1
-
-    def __str__(self) -> str:
-        """What was decided, for people."""
-        taken = self.dtype if self.agrees and self.pays else "float32"
-        agreement = f"cosine at least {self.cosine:.4f}, difference {self.deviation:.3f} standard deviations"
-        return (
-            f"the frozen network runs in {taken}: {self.dtype} is {self.speedup:.1f} times as fast here, its features "
-            f"{'agree' if self.agrees else 'do not agree'} ({agreement})"
-        )
+    def beside(self, exact: Trial) -> str:
+        """What was found, for people."""
+        if self.problem:
+            return f"{self.way} cannot be run ({self.problem})"
+        found = f"cosine at least {self.cosine:.4f}, difference {self.deviation:.3f} standard deviations"
+        if not self.agrees:
+            return f"{self.way} does not agree ({found})"
+        return f"{self.way} is {exact.seconds / self.seconds:.1f} times as fast and agrees ({found})"
 
 
 def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progress: Progress) -> Backbone:
-    """The backbone in the floating type to run N stored items in: its own, or bfloat16 where that agrees and pays.
+    """The backbone in the way to run N stored items in: as it is, or another that agrees and is faster.
 
     PlanError when `HEADSTART_PRECISION` holds an unknown word.
     """
     if allowed_precision() == "float32" or len(items) < FEWEST:
         return backbone
-    file = _file(backbone)
-    try:
-        found = Trial(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        found = trial(backbone, modality, items[:: len(items) // TRIED][:TRIED])
-        progress.say(f"  {found}")  # not again for every draw of a comparison
-        with suppress(OSError):  # then it is made again the next time
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(asdict(found)))
-    return backbone.cast("bfloat16") if found.agrees and found.pays else backbone
+    trials = _read(backbone)
+    for candidates in (light_ways, heavy_ways):
+        lacking = [way for way in candidates(backbone, trials, len(items)) if way not in trials]
+        if lacking:
+            some = items[:: len(items) // TRIED][:TRIED]
+            trials |= try_out(backbone, modality, some, lacking)
+            _write(backbone, trials)
+            found = "; ".join(trials[way].beside(trials[ways.EXACT]) for way in lacking if way != ways.EXACT)
+            progress.say(f"  the frozen network runs in {best(trials).way}. Beside float32: {found}.")
+    return ways.run_as(backbone, best(trials).way)
+
+
+def light_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
+    """Ways that take next to nothing to prepare."""
+    fold = f"{ways.FOLDED} " if find_chains(backbone) else ""
+    return [ways.EXACT, *(f"{fold}{dtype}" for dtype in DTYPES if fold or dtype != ways.EXACT)]
+
+
+def heavy_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
+    """Ways that take seconds to prepare, where making a pass over n items that much faster would save as many."""
+    taken = best(trials)
+    saved = (1 - FASTER) * n * taken.seconds
+    return [way for way, seconds in ways.heavy(taken.way).items() if seconds < saved]
+
+
+def best(trials: Trials) -> Trial:
+    """The way to take: each in turn must agree, and be enough faster than the best before it."""
+    taken = trials[ways.EXACT]
+    for one in trials.values():
+        if one.agrees and one.seconds < FASTER * taken.seconds:
+            taken = one
+    return taken
 
 
 def allowed_precision() -> str:
@@ -92,25 +115,38 @@ def allowed_precision() -> str:
     return wished
 
 
-def trial(backbone: Backbone, modality: Modality, items: Sequence[Any]) -> Trial:
-    """Run the items in float32 and in bfloat16 by turns, and compare time and features."""
+def try_out(backbone: Backbone, modality: Modality, items: Sequence[Any], wanted: Sequence[str]) -> Trials:
+    """Run the items in float32 and in each wanted way; compare their features, and their time by turns."""
+    keep_memory()
     opened = [modality.open(item, backbone.detail) for item in items]
     inputs = [backbone.collate([opened[row] for row in rows]) for rows in freeze.plan_batches(backbone, opened)]
-    networks = (backbone, backbone.cast("bfloat16"))
-    seconds = np.full((2, REPEATS + 1), np.inf)
-    features: list[list[torch.Tensor]] = [[], []]
-    for repeat in range(REPEATS + 1):  # the first warms up
-        for which, network in enumerate(networks):
-            start = time.perf_counter()
-            found = [network.pooled(batch) for batch in inputs]
-            seconds[which, repeat] = time.perf_counter() - start
-            features[which] = [torch.cat(stage) for stage in zip(*found, strict=True)]
-    cosine, deviation = agreement(*features)
-    plain, cast = seconds[:, 1:].min(axis=1)
-    return Trial(dtype="bfloat16", speedup=float(plain / cast), cosine=cosine, deviation=deviation)
+
+    def features(network: Backbone) -> list[Tensor]:
+        return [torch.cat(stage) for stage in zip(*(network.pooled(batch) for batch in inputs), strict=True)]
+
+    exact = features(backbone)
+    found = {ways.EXACT: Trial(way=ways.EXACT, cosine=1.0)}
+    networks = {ways.EXACT: backbone}
+    for way in wanted:
+        if way == ways.EXACT:
+            continue
+        try:
+            network = ways.run_as(backbone, way)
+            cosine, deviation = agreement(exact, features(network))
+            found[way] = Trial(way=way, cosine=cosine, deviation=deviation)
+            if found[way].agrees:
+                networks[way] = network
+        except Exception as error:  # compilers and runtimes fail in ways of their own; float32 is there in any case
+            found[way] = Trial(way=way, problem=f"{type(error).__name__}: {str(error).strip()[:200]}")
+    for way, network in list(networks.items()) * REPEATS:
+        start = time.perf_counter()
+        features(network)
+        seconds = (time.perf_counter() - start) / len(items)
+        found[way] = replace(found[way], seconds=min(found[way].seconds or seconds, seconds))
+    return found
 
 
-def agreement(exact: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> tuple[float, float]:
+def agreement(exact: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[float, float]:
     """(least cosine, greatest deviation) over stages of (N, D_s) features; NaN anywhere is no agreement."""
     cosines, deviations = [], []
     for one, two in zip(exact, other, strict=True):
@@ -121,8 +157,23 @@ def agreement(exact: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> t
     return (cosine, deviation) if np.isfinite([cosine, deviation]).all() else (0.0, float("inf"))
 
 
+def _read(backbone: Backbone) -> Trials:
+    """What earlier runs on this machine found, in the order in which it was tried."""
+    try:
+        return {one["way"]: Trial(**one) for one in json.loads(_file(backbone).read_text())}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _write(backbone: Backbone, trials: Trials) -> None:
+    """Keep them; where that cannot be done, they are made again the next time."""
+    with suppress(OSError):
+        _file(backbone).parent.mkdir(parents=True, exist_ok=True)
+        _file(backbone).write_text(json.dumps([asdict(one) for one in trials.values()]))
+
+
 def _file(backbone: Backbone) -> Path:
-    """Where the trial of this backbone on this machine is kept."""
+    """Where the trials of this backbone on this machine are kept."""
     machine = (platform.processor(), platform.machine(), _processor(), torch.__version__, torch.get_num_threads())
     name = hashlib.sha256(json.dumps([backbone.fingerprint, *map(str, machine)]).encode()).hexdigest()[:24]
     return places.fastest() / f"{name}.json"

@@ -15,12 +15,13 @@ from headstart.backbones.base import Backbone
 from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
 from headstart.engine.features import Activations, Features, FeatureStore, array_of
+from headstart.engine.lanes import in_lanes
 from headstart.errors import RunError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
 Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-Look = Callable[[dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what is kept of each of its items
+Look = Callable[[Backbone, dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what is kept of its items
 Pieces = list[tuple[np.ndarray, list[np.ndarray]]]  # positions of the items of a batch, what is kept of it
 
 SHARD_ITEMS, SHARD_S, SHARD_BYTES = 1024, 20.0, 256 << 20  # a killed pass loses at most so much
@@ -41,7 +42,7 @@ def features(
     def keep(pieces: Pieces, names: list[str]) -> None:
         store.add(names, [np.concatenate(stage) for stage in zip(*(stages for _, stages in pieces), strict=True)])
 
-    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+    def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         return [stage.numpy(force=True) for stage in backbone.pooled(inputs)]
 
     return _filled(store, backbone, modality, items, digests, progress, look, keep)
@@ -66,7 +67,7 @@ def activations(
     def keep(pieces: Pieces, names: list[str]) -> None:
         store.add_activations(names, [one for _, batch in pieces for one in batch])
 
-    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+    def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         return [array_of(one) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
 
     found = _filled(store, backbone, modality, items, digests, progress, look, keep, view)
@@ -153,7 +154,7 @@ def embed(
         positions.setdefault(digests[position], []).append(position)
     alike = list(positions.values())
 
-    def look(inputs: dict[str, Any]) -> list[np.ndarray]:
+    def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         pooled = backbone.pooled(inputs, max(stages) + 1)
         return [np.concatenate([pooled[stage].numpy(force=True) for stage in stages], axis=1)]
 
@@ -190,11 +191,14 @@ def run(
     """
     keep_memory()
     plan = plan_batches(backbone, items)
-    for number in np.random.default_rng(0).permutation(len(plan)):
-        rows = plan[number] if wanted is None else plan[number][wanted[plan[number]]]
-        if len(rows):
-            opened = [change(int(row), modality.open(items[row], backbone.detail)) for row in rows]
-            yield rows, look(backbone.collate(opened))
+    order = np.random.default_rng(0).permutation(len(plan))
+    tasks = [plan[number] if wanted is None else plan[number][wanted[plan[number]]] for number in order]
+
+    def work(backbone: Backbone, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        opened = [change(int(row), modality.open(items[row], backbone.detail)) for row in rows]
+        return rows, look(backbone, backbone.collate(opened))
+
+    yield from in_lanes(backbone, work, [rows for rows in tasks if len(rows)])
 
 
 def plan_batches(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]:

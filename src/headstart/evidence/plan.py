@@ -62,7 +62,7 @@ class Plan:
     depth: tuple[DepthPoint, ...] = ()  # the depth profile of the chosen backbone
     candidates: tuple[Candidate, ...] = ()  # everything that was considered, the chosen one included
     scratch: dict[str, Any] = field(default_factory=dict)  # settings of the comparison with random weights
-    dtype: str = "float32"  # in which the frozen network was run
+    way: str = "float32"  # in which the frozen network was run
     crosswise: bool = True  # whether cross-validation chooses where labels are few
 
     def to_json(self) -> dict[str, Any]:
