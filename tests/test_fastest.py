@@ -14,9 +14,10 @@ import torch
 import headstart
 from headstart import places, transfer
 from headstart.backbones.base import Backbone
-from headstart.engine import fastest, ways
+from headstart.engine import fastest, onnx, ways
 from headstart.engine.features import array_of, from_array
-from headstart.errors import BackboneError, PlanError
+from headstart.errors import BackboneError, MissingExtraError, PlanError
+from headstart.modalities.image import Image
 from headstart.modalities.text import Text
 from headstart.progress import Progress
 from tests.test_backbones import WORDS, save_tiny
@@ -76,7 +77,7 @@ def test_what_is_too_few_or_forbidden_is_not_tried(backbone: Backbone, monkeypat
     assert fastest.fastest(backbone, Text(), texts(fastest.FEWEST), Progress()) is backbone
     assert asked == []
     monkeypatch.setenv("HEADSTART_PRECISION", "float8")
-    with pytest.raises(PlanError, match="'auto' or 'float32'"):
+    with pytest.raises(PlanError, match="auto, float32, int8"):
         fastest.fastest(backbone, Text(), texts(1), Progress())
 
 
@@ -116,9 +117,14 @@ def test_what_is_slow_to_prepare_is_tried_where_there_is_much_to_run(
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
     monkeypatch.setattr(ways, "run_as", lambda backbone, way: backbone)
     asked = answering(monkeypatch)
-    for n in (24_000, 26_000, 26_000):  # 10 ms an item, of which a tenth may be saved; 25 s to compile
+    for n in (
+        7_000,
+        9_000,
+        26_000,
+        26_000,
+    ):  # 10 ms an item, of which a tenth may be saved; 8 s to export, 25 to compile
         fastest.fastest(backbone, Text(), texts(10) * (n // 10), Progress())
-    assert asked == [["float32", "bfloat16"], ["compiled bfloat16"]]
+    assert asked == [["float32", "bfloat16"], ["onnx float32"], ["compiled bfloat16"]]
 
 
 def test_ways_are_run_and_measured(backbone: Backbone) -> None:
@@ -181,3 +187,63 @@ def test_a_run_remembers_the_type_it_was_fitted_in(tiny: Path, monkeypatch: pyte
     np.testing.assert_allclose(loaded.predict_proba(saved["input"].tolist())[:, 0], saved["p(cat)"], atol=0.02)
     assert loaded.backbone.dtype == "bfloat16"
     assert headstart.load(tmp_path / "partial").backbone.dtype == "float32"
+
+
+def test_onnx_runtime_gives_the_features_of_texts_of_any_length(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    other = ways.run_as(backbone, "onnx float32")
+    assert other.fingerprint != backbone.fingerprint
+    for some in (texts(5), texts(1), [f"{text} and more of it" for text in texts(9)]):
+        inputs = backbone.collate(some)
+        for one, two in zip(backbone.pooled(inputs), other.pooled(inputs), strict=True):
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.activations(inputs, 1), other.activations(inputs, 1), atol=1e-5, rtol=0)
+    assert sorted(file.name[:9] for file in places.exports().rglob("*.onnx")) == ["cut-01-to", "pooled-04"]
+    eight = ways.run_as(backbone, "onnx int8")
+    cosine, deviation = fastest.agreement(backbone.pooled(inputs), eight.pooled(inputs))
+    assert cosine > 0.99
+    assert deviation > 0
+
+
+def test_onnx_runtime_gives_the_features_of_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    backbone = transfer.load_backbone(str(save_tiny("resnet", tmp_path / "resnet")), Image(), Progress())
+    other = ways.run_as(backbone, "onnx float32")
+    for n in (1, 3):
+        inputs = {"pixel_values": torch.randn(n, 3, backbone.detail, backbone.detail)}
+        for one, two in zip(backbone.pooled(inputs), other.pooled(inputs), strict=True):
+            torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
+def test_8_bits_are_taken_where_they_are_asked_for_and_never_else(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    answering(monkeypatch, cosine=0.5)
+    monkeypatch.setenv("HEADSTART_PRECISION", "int8")
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda self, text: said.append(text))
+    assert fastest.fastest(backbone, Text(), texts(40), Progress()).way == "onnx int8"
+    assert "runs in onnx int8" in said[0]
+    assert "does not agree" in said[0]
+    answering(monkeypatch)
+    fastest.fastest(backbone, Text(), texts(300), Progress())
+    monkeypatch.setenv("HEADSTART_PRECISION", "auto")
+    assert "int8" not in fastest.fastest(backbone, Text(), texts(300), Progress()).way
+
+
+def test_8_bits_without_onnx_runtime_name_the_extra(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "can_export", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"headstart\[onnx\]"):
+        ways.run_as(backbone, "onnx int8")
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of torch's own compiler
+def test_a_compiled_backbone_gives_the_same_features(backbone: Backbone) -> None:
+    other = ways.run_as(backbone, "compiled float32")
+    inputs = backbone.collate(texts(5))
+    for one, two in zip(backbone.pooled(inputs), other.pooled(inputs), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+    assert backbone.network.embeddings.forward != other.network.embeddings.forward

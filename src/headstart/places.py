@@ -28,8 +28,13 @@ def trials() -> Path:
 
 
 def fastest() -> Path:
-    """In which floating type a backbone is fastest on this machine, a file for each."""
+    """How fast each way to run a backbone is on this machine, a file for each backbone."""
     return home() / "fastest"
+
+
+def exports() -> Path:
+    """Backbones as ONNX Runtime reads them, a folder per backbone fingerprint."""
+    return home() / "exports"
 
 
 def offline() -> bool:

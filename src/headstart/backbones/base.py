@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,16 @@ class Located:
     sha256: str
 
 
+class Runtime(Protocol):
+    """Something else than torch that runs a backbone's forward passes."""
+
+    def pooled(self, inputs: Mapping[str, Tensor], n_frozen: int) -> list[Tensor]:
+        """Pooled features (N, D_s), float32, of the first stages."""
+
+    def activations(self, inputs: Mapping[str, Tensor], cut: int) -> Tensor:
+        """The whole output (N, …) of the stage below the cut."""
+
+
 class Backbone(ABC):
     """A frozen pretrained network. One public subclass a file, named after the family."""
 
@@ -87,6 +97,7 @@ class Backbone(ABC):
         self.preprocessing = dict(preprocessing)  # JSON values only: it is part of the fingerprint
         self.changes: Changes | None = None  # what an adapted network differs by from the pretrained one
         self.way = "float32"  # in which it is run here (engine/ways.py)
+        self.runtime: Runtime | None = None  # that runs it, where torch does not
 
     @classmethod
     @abstractmethod
@@ -228,11 +239,16 @@ class Backbone(ABC):
 
     def pooled(self, inputs: Mapping[str, Tensor], n_frozen: int | None = None) -> list[Tensor]:
         """Pooled features (N, D_s), float32, of the first `n_frozen` stages (default all), from one forward pass."""
-        wanted = range(self.n_stages if n_frozen is None else n_frozen)
+        n_frozen = self.n_stages if n_frozen is None else n_frozen
+        if self.runtime is not None:
+            return self.runtime.pooled(inputs, n_frozen)
+        wanted = range(n_frozen)
         return self._read(inputs, wanted, lambda output: self.pool(output, inputs).float())
 
     def activations(self, inputs: Mapping[str, Tensor], cut: int) -> Tensor:
         """The whole output (N, …) of the stage below `cut`: what the stages above it go on from."""
+        if self.runtime is not None:
+            return self.runtime.activations(inputs, cut)
         return self._read(inputs, [cut - 1], tensor_of)[0]
 
     @torch.inference_mode()

@@ -3,7 +3,8 @@
 Weights in bfloat16 halve the memory that a pass moves, and processors with AMX or AVX-512 bf16 multiply them at twice
 to eight times the rate; elsewhere they are slower. So every way is measured, once for a backbone on a machine, and the
 answers are kept: the same data give the same features the next time. What takes seconds to prepare is tried only where
-there is so much to run that it can earn them back. `HEADSTART_PRECISION=float32` allows nothing but float32 as loaded.
+there is so much to run that it can earn them back. `HEADSTART_PRECISION=float32` allows nothing but float32 as loaded,
+`int8` asks for weights in 8 bits, whether they agree or not.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from headstart.backbones.base import DTYPES, Backbone
 from headstart.backbones.fold import find_chains
 from headstart.engine import freeze, ways
 from headstart.engine.allocator import keep_memory
-from headstart.errors import PlanError
+from headstart.errors import PlanError, listed
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
@@ -37,6 +38,7 @@ TRIED = 32  # items of a trial
 REPEATS = 2
 LEAST_COSINE = 0.999  # of an example's features at any stage with those in float32
 MOST_DEVIATION = 0.05  # root mean square of the difference, in standard deviations of the features at a stage
+PRECISIONS = ("auto", "float32", "int8")
 FASTER = 0.9  # of the time of the best way before it, or a way is not worth taking
 Trials = dict[str, "Trial"]  # by way
 
@@ -71,18 +73,20 @@ def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progre
 
     PlanError when `HEADSTART_PRECISION` holds an unknown word.
     """
-    if allowed_precision() == "float32" or len(items) < FEWEST:
+    allowed = allowed_precision()
+    if allowed == "float32" or (allowed == "auto" and len(items) < FEWEST):
         return backbone
     trials = _read(backbone)
-    for candidates in (light_ways, heavy_ways):
+    for candidates in (light_ways, heavy_ways) if allowed == "auto" else (eight_bits,):
         lacking = [way for way in candidates(backbone, trials, len(items)) if way not in trials]
         if lacking:
-            some = items[:: len(items) // TRIED][:TRIED]
+            some = items[:: max(1, len(items) // TRIED)][:TRIED]
             trials |= try_out(backbone, modality, some, lacking)
             _write(backbone, trials)
             found = "; ".join(trials[way].beside(trials[ways.EXACT]) for way in lacking if way != ways.EXACT)
-            progress.say(f"  the frozen network runs in {best(trials).way}. Beside float32: {found}.")
-    return ways.run_as(backbone, best(trials).way)
+            way = ways.INT8 if allowed == "int8" else best(trials).way
+            progress.say(f"  the frozen network runs in {way}. Beside float32: {found}.")
+    return ways.run_as(backbone, ways.INT8 if allowed == "int8" else best(trials).way)
 
 
 def light_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
@@ -93,25 +97,30 @@ def light_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
 
 def heavy_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
     """Ways that take seconds to prepare, where making a pass over n items that much faster would save as many."""
-    taken = best(trials)
+    taken = best({way: one for way, one in trials.items() if ways.is_light(way)})
     saved = (1 - FASTER) * n * taken.seconds
     return [way for way, seconds in ways.heavy(taken.way).items() if seconds < saved]
+
+
+def eight_bits(backbone: Backbone, trials: Trials, n: int) -> list[str]:
+    """What the user asked for: it is taken whether it agrees or not, and said how well."""
+    return [ways.EXACT, ways.INT8]
 
 
 def best(trials: Trials) -> Trial:
     """The way to take: each in turn must agree, and be enough faster than the best before it."""
     taken = trials[ways.EXACT]
     for one in trials.values():
-        if one.agrees and one.seconds < FASTER * taken.seconds:
+        if one.way != ways.INT8 and one.agrees and one.seconds < FASTER * taken.seconds:
             taken = one
     return taken
 
 
 def allowed_precision() -> str:
-    """What the user allows: "auto" or "float32"; PlanError for another word in `HEADSTART_PRECISION`."""
+    """What the user allows in `HEADSTART_PRECISION`, one of PRECISIONS; PlanError for another word."""
     wished = os.environ.get("HEADSTART_PRECISION", "auto")
-    if wished not in ("auto", "float32"):
-        raise PlanError(f"HEADSTART_PRECISION={wished!r} is not known. Set it to 'auto' or 'float32'.")
+    if wished not in PRECISIONS:
+        raise PlanError(f"HEADSTART_PRECISION={wished!r} is not known. Set it to {listed(PRECISIONS)}.")
     return wished
 
 
