@@ -76,7 +76,7 @@ def tried(scores: np.ndarray, cost: float, strategy: Any = None, n_train: int = 
     ],
 )
 def test_passes_are_counted_as_by_hand(strategy: Trained, n_train: int, cached: tuple[int], passes: float) -> None:
-    assert WORK.passes(strategy, n_train, frozenset(cached)) == pytest.approx(passes)
+    assert WORK.passes(strategy, n_train, cached=frozenset(cached)) == pytest.approx(passes)
 
 
 def test_one_epoch_without_a_way_back_is_a_pass() -> None:
@@ -224,9 +224,11 @@ class Bench:
     mistakes: Callable[[Trained, int], int]
     calls: list[tuple[Trained, int]] = field(default_factory=list)
     clock: Callable[[], float] = lambda: 0.0
+    cached: list[bool] = field(default_factory=list)
 
-    def __call__(self, strategy: Trained, n_train: int) -> Tried:
+    def __call__(self, strategy: Trained, n_train: int, cache: bool) -> Tried:
         self.calls.append((strategy, n_train))
+        self.cached.append(cache)
         scores = wrong_on(range(self.mistakes(strategy, n_train)))
         return replace(tried(scores, 0.0, strategy, n_train), seconds=self.clock())
 
@@ -239,7 +241,7 @@ def search(
     ways: list[Trained],
     work: Work,
     budget: float,
-    trial: Callable[[Trained, int], Tried],
+    trial: Callable[[Trained, int, bool], Tried],
     say: Callable[[str], None] = silent,
     augments: bool = False,
 ) -> list[Tried]:
@@ -250,9 +252,9 @@ def spent(calls: list[tuple[Trained, int]], work: Work) -> float:
     """What these trainings cost, counted anew: activations at a cut are kept after a training in full."""
     total, cached = 0.0, set()
     for way, n_train in calls:
-        in_full = n_train == work.n_train
-        total += work.passes(way, n_train, frozenset(cached) if in_full else frozenset())
-        if in_full:
+        in_full, cache = n_train == work.n_train, work.caches(way, work.n_train)
+        total += work.passes(way, n_train, cache, frozenset(cached) if in_full else frozenset())
+        if in_full and cache:
             cached.add(way.cut(len(work.shares)))
     return total
 
@@ -301,6 +303,27 @@ def test_a_way_that_the_budget_never_allows_is_not_begun() -> None:
     search(ways, work, 4.0, bench)
     assert {(type(way), way.cut(4)) for way, _ in bench.calls} <= {(type(way), way.cut(4)) for way in affordable}
     assert search(ways, work, 0.1, Bench(lambda way, n: 10)) == []
+
+
+def test_a_cache_pays_where_it_saves_more_than_it_moves() -> None:
+    early, late = Partial(freeze=1, epochs=4), Partial(freeze=2, epochs=4)
+    work = Work(shares=(0.1, 0.5, 0.4), moves=(0.1, 0.01, 0.0), n_train=1000, n_val=0)
+    assert work.passes(early, 1000, cache=False) == pytest.approx(4 * (0.1 + 0.9 * 3))
+    assert work.passes(early, 1000) == pytest.approx(0.1 + 0.1 + 4 * (0.1 + 0.9 * 3))  # made, written, read 4 times
+    assert work.passes(late, 1000) == pytest.approx(0.6 + 0.01 + 4 * (0.01 + 0.4 * 3))
+    assert not work.caches(early, 1000)
+    assert work.caches(late, 1000)
+    assert not work.caches(replace(late, epochs=1), 1000)
+    assert not work.caches(replace(late, views=4), 1000)  # as many views as epochs
+    assert not work.caches(Full(epochs=4), 1000)
+
+
+def test_the_first_round_keeps_what_the_second_will_read() -> None:
+    work = Work(shares=(0.1, 0.5, 0.4), moves=(0.1, 0.01, 0.0), n_train=1000, n_val=N_VAL)
+    bench = Bench(lambda way, n: 10)
+    search([Partial(freeze=2, epochs=4), Partial(freeze=1, epochs=4), Full(epochs=4)], work, 100.0, bench)
+    cached = {(way.cut(3), n): cache for (way, n), cache in zip(bench.calls, bench.cached, strict=True)}
+    assert cached == {(cut, n): cut == 2 for cut in (0, 1, 2) for n in (400, 1000)}
 
 
 def test_a_training_is_shortened_to_what_is_left() -> None:
@@ -402,7 +425,7 @@ def test_the_best_way_is_tried_on_views_where_the_budget_allows() -> None:
     for more in (plain, on_views):
         seen: list[Trained] = []
 
-        def trial(way: Trained, n_train: int, seen: list[Trained] = seen) -> Tried:
+        def trial(way: Trained, n_train: int, cache: bool, seen: list[Trained] = seen) -> Tried:
             seen.append(way)
             return tried(wrong_on(range(10 if isinstance(way, Full) else 30)), 0.0, way, n_train)
 

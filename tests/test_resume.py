@@ -81,8 +81,9 @@ def test_from_scratch_starts_from_random_weights(backbone: Backbone) -> None:
 
 
 def test_the_shares_of_the_stages_sum_to_one(backbone: Backbone) -> None:
-    shares = backbone.stage_shares(items_for(backbone)[:1])
-    assert len(shares) == backbone.n_stages
+    shares, moves = backbone.stage_costs(items_for(backbone)[:1])
+    assert len(shares) == len(moves) == backbone.n_stages
+    assert min(moves) > 0
     assert sum(shares) == pytest.approx(1.0)
     assert min(shares) >= 0
 

@@ -80,8 +80,8 @@ class Workshop:
         """Counts what training costs."""
         train, val = self.problem.rows["train"], self.problem.rows["val"]
         sample = [self.modality.open(self.items[row], self.backbone.detail) for row in train[:4]]
-        shares = tuple(self.backbone.stage_shares(sample))
-        return Work(shares=shares, n_train=len(train), n_val=len(val))
+        shares, moves = self.backbone.stage_costs(sample)
+        return Work(shares=tuple(shares), moves=tuple(moves), n_train=len(train), n_val=len(val))
 
     @cached_property
     def probed(self) -> list[Probed]:
@@ -108,11 +108,14 @@ class Workshop:
         probed = self._probing(self.frozen).solve(strategy.read(self.backbone.n_stages))
         return self._solved(replace(strategy, class_weight=self.class_weight), probed.adapted, probed.val_logits)
 
-    def train(self, strategy: Trained, n_train: int | None = None) -> Tried:
-        """Run a strategy on `n_train` examples (default: all), or read what an interrupted fit has run already."""
+    def train(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Tried:
+        """Run a strategy on `n_train` examples (default: all), or read what an interrupted fit has run already.
+
+        What is frozen is cached, or not; the default is what costs less.
+        """
         from headstart.engine.train import train
 
-        lesson = self.lesson(strategy, n_train)
+        lesson = self.lesson(strategy, n_train, cache)
         key = key_of(strategy, lesson, self.problem.digests)
         learnt = self.trials.get(key)
         if learnt is None:
@@ -127,13 +130,15 @@ class Workshop:
         seconds = sum(self.progress.seconds.get(step, 0.0) for step in ("frozen pass", "depth profile"))
         return replace(self._tried(solved, probed.val_logits, seconds, len(self.problem.rows["train"])), cost=1.0)
 
-    def lesson(self, strategy: Trained, n_train: int | None = None) -> Lesson:
+    def lesson(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Lesson:
         """What a strategy learns from: some of each class, in a seeded draw, when not all examples are asked for."""
         from headstart.engine.train import Lesson
 
         rows, val = self.problem.rows["train"], self.problem.rows["val"]
         if n_train is not None and n_train < len(rows):
             rows = rows[some_of_each(self.problem.y[rows], n_train, self.seed)]
+        if cache is None:
+            cache = self.work.caches(strategy, len(rows))
         pretrained, last = not strategy.from_scratch, self.backbone.n_stages - 1
         return Lesson(
             backbone=self.backbone,
@@ -146,13 +151,11 @@ class Workshop:
             seed=self.seed,
             head=self.probed[last].adapted.head if pretrained else None,
             pooled=self.frozen.stage(last, rows) if pretrained else None,
-            views=self._views(strategy, strategy.cut(self.backbone.n_stages), rows, val),
+            views=self._views(strategy, strategy.cut(self.backbone.n_stages), rows, val) if cache else (),
         )
 
     def _views(self, strategy: Trained, cut: int, train: np.ndarray, val: np.ndarray) -> tuple[Activations, ...]:
-        """Activations at the cut, aligned with all items; none where nothing is frozen or the disk is too small."""
-        if cut == 0:
-            return ()
+        """Activations at the cut, aligned with all items; none where the disk is too small."""
         rows = np.concatenate([train, val])
         items = [self.items[row] for row in rows]
         if not freeze.fits_on_disk(self.runner, self.modality, items, cut):

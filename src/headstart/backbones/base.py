@@ -26,6 +26,7 @@ from headstart.errors import BackboneError, listed
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
 MEMORY = 100  # measured: foretells each stage of EfficientNet-Lite0 to 0.03 of a pass (docs/log.md)
+DISK = 100  # TODO measure
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
@@ -177,13 +178,13 @@ class Backbone(ABC):
         other.network = copy.deepcopy(self.network, {id(tensor): tensor for tensor in tensors})
         return other
 
-    def stage_shares(self, items: Sequence[Any]) -> list[float]:
-        """The share of a forward pass's work that each stage does, counted on these items.
+    def stage_costs(self, items: Sequence[Any]) -> tuple[list[float], list[float]]:
+        """What each stage costs, as shares of a forward pass over these items: to run it, to write or read its output.
 
         A number that a layer writes to memory counts as much as MEMORY floating-point operations: early stages of
-        convolutional networks compute little and move much.
+        convolutional networks compute little and move much. One that is kept and read again counts as DISK.
         """
-        done, written = [0.0], 0
+        done, kept, written = [0.0], list[float](), 0
         inputs = self.collate(items)
 
         def write(module: nn.Module, args: Any, output: Any) -> None:
@@ -192,6 +193,7 @@ class Backbone(ABC):
 
         def end(module: nn.Module, args: Any, output: Any) -> None:
             done.append(float(counter.get_total_flops()) + MEMORY * written)
+            kept.append(DISK * tensor_of(output).numel())
 
         layers = [module for module in self.network.modules() if not list(module.children())]
         ends = [self.network.get_submodule(stage.modules[-1]) for stage in self.stages]
@@ -204,7 +206,8 @@ class Backbone(ABC):
             for hook in hooks:
                 hook.remove()
         work = [after - before for before, after in itertools.pairwise(done)]
-        return [one / (sum(work) or 1.0) for one in work]
+        total = sum(work) or 1.0
+        return [one / total for one in work], [one / total for one in kept]
 
     @property
     def is_of_matrices(self) -> bool:

@@ -38,16 +38,40 @@ class Work:
     """How much work training is, for one backbone and one data set."""
 
     shares: tuple[float, ...]  # of a forward pass, per stage
+    moves: tuple[float, ...] = ()  # what it costs to write or read one example's output of each stage, as such shares
     n_train: int
     n_val: int
 
-    def passes(self, strategy: Trained, n_train: int, cached: frozenset[int] = frozenset()) -> float:
-        """What training costs: epochs above the cut, and the cut's own pass unless it is `cached`."""
+    def passes(
+        self, strategy: Trained, n_train: int, cache: bool = True, cached: frozenset[int] = frozenset()
+    ) -> float:
+        """What training costs: epochs above the cut, and below it once with a `cache` (unless it is `cached`).
+
+        Without a cache the stages below the cut run in every epoch.
+        """
         cut = strategy.cut(len(self.shares))
         above, below = sum(self.shares[cut:]), sum(self.shares[:cut])
-        each = n_train * (1 + strategy.backward_cost) + self.n_val
-        own = 0.0 if cut in cached else below * (n_train * strategy.views + self.n_val)
-        return (strategy.epochs * above * each + own) / (self.n_train + self.n_val)
+        each, moved = n_train + self.n_val, self._move(cut)
+        trained = strategy.epochs * above * (n_train * (1 + strategy.backward_cost) + self.n_val)
+        if not cache or cut == 0:
+            frozen = strategy.epochs * below * each
+        else:
+            own = 0.0 if cut in cached else (below + moved) * (n_train * strategy.views + self.n_val)
+            frozen = own + strategy.epochs * moved * each
+        return (trained + frozen) / (self.n_train + self.n_val)
+
+    def caches(self, strategy: Trained, n_train: int) -> bool:
+        """Whether activations at the cut cost less to make, write and read than to compute anew in every epoch.
+
+        They do not for the first stages of a convolutional network, which compute little and hand on much, nor where
+        there are as many views of each example as epochs.
+        """
+        if strategy.cut(len(self.shares)) == 0:
+            return False
+        return self.passes(strategy, n_train, cache=True) < self.passes(strategy, n_train, cache=False)
+
+    def _move(self, cut: int) -> float:
+        return self.moves[cut - 1] if cut and self.moves else 0.0
 
     @property
     def budget(self) -> float:
@@ -80,7 +104,7 @@ class Tried:
     round: int = 0  # 0 is what was solved, not trained
 
 
-Trial = Callable[[Trained, int], Tried]  # (strategy, how many examples) -> what validation says
+Trial = Callable[[Trained, int, bool], Tried]  # (strategy, how many examples, cached or not) -> what validation says
 
 
 def epochs_for(n_train: int, batch_size: int = 16) -> int:
@@ -142,16 +166,20 @@ class Search:
         return [one for one in self.tried if one.n_train == self.work.n_train]
 
     def _cost(self, way: Trained) -> float:
-        return self.work.passes(way, self.work.n_train, frozenset(self.cached))
+        return self.work.passes(way, self.work.n_train, self._caches(way), frozenset(self.cached))
+
+    def _caches(self, way: Trained) -> bool:
+        return self.work.caches(way, self.work.n_train)
 
     def _short_round(self, ways: Sequence[Trained]) -> list[Trained]:
         """Every way for one epoch of a part of the examples, the cheapest first; the ways, the best first."""
         for way in ways:
             short = replace(way, epochs=1)
-            cost = self.work.passes(short, self._first)
+            cache = self._caches(way)  # what the long round will need is kept now
+            cost = self.work.passes(short, self._first, cache)
             if self.tried and self.spent + cost > FIRST_ROUND_SHARE * self.budget:
                 break
-            self._run(short, self._first, cost, 1)
+            self._run(short, self._first, cache, cost, 1)
         full = {short_key(way): way for way in ways}
         return [full[short_key(one.strategy)] for one in ranking(self.tried, self.judge)]
 
@@ -164,18 +192,21 @@ class Search:
                 way = replace(way, epochs=way.epochs - 1)
             if self._whole and self.spent + self._cost(way) > self.budget:
                 continue
-            self._run(way, self.work.n_train, self._cost(way), number)
-            self.cached.add(way.cut(len(self.work.shares)))
+            cache = self._caches(way)
+            self._run(way, self.work.n_train, cache, self._cost(way), number)
+            if cache:
+                self.cached.add(way.cut(len(self.work.shares)))
 
     def _on_random_views(self) -> None:
         best = max(self._whole, key=lambda one: self.judge.gain(one.score.value))
         way = augmented(cast(Trained, best.strategy), len(self.work.shares))
-        cost = self.work.passes(way, self.work.n_train)  # random views at a cut are not cached yet
+        cache = self._caches(way)
+        cost = self.work.passes(way, self.work.n_train, cache)  # random views at a cut are not cached yet
         if self.spent + cost <= self.budget:
-            self._run(way, self.work.n_train, cost, best.round + 1)
+            self._run(way, self.work.n_train, cache, cost, best.round + 1)
 
-    def _run(self, way: Trained, n_train: int, cost: float, number: int) -> None:
-        self.tried.append(replace(self.trial(way, n_train), round=number, cost=cost))
+    def _run(self, way: Trained, n_train: int, cache: bool, cost: float, number: int) -> None:
+        self.tried.append(replace(self.trial(way, n_train, cache), round=number, cost=cost))
         self.spent += cost
         self.say(_line(self.tried[-1], self.judge))
 
