@@ -46,7 +46,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, **found: Any) -> list[list[str]]:
     asked: list[list[str]] = []
 
     def try_out(backbone: Backbone, modality: Any, items: list[Any], wanted: list[str]) -> fastest.Trials:
-        assert len(items) == fastest.TRIED
+        assert fastest.TRIED <= len(items) <= fastest.MOST_TRIED
         asked.append(wanted)
         trials = (EXACT, *(fastest.Trial(**{**AGREES, **found, "way": way}) for way in wanted if way != EXACT.way))
         return {one.way: one for one in trials}

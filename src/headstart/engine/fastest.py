@@ -34,7 +34,7 @@ from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
 FEWEST = 256  # items: fewer are run in float32 before a trial pays
-TRIED = 32  # items of a trial
+TRIED, MOST_TRIED, TRIED_SHARE = 32, 256, 1 / 128  # items of a trial: more of many, where a way takes long to prepare
 REPEATS = 2
 LEAST_COSINE = 0.999  # of an example's features at any stage with those in float32
 MOST_DEVIATION = 0.05  # root mean square of the difference, in standard deviations of the features at a stage
@@ -80,7 +80,8 @@ def fastest(backbone: Backbone, modality: Modality, items: Sequence[Any], progre
     for candidates in (light_ways, heavy_ways) if allowed == "auto" else (eight_bits,):
         lacking = [way for way in candidates(backbone, trials, len(items)) if way not in trials]
         if lacking:
-            some = items[:: max(1, len(items) // TRIED)][:TRIED]
+            n_tried = min(max(TRIED, int(len(items) * TRIED_SHARE)), MOST_TRIED)
+            some = items[:: max(1, len(items) // n_tried)][:n_tried]
             trials |= try_out(backbone, modality, some, lacking)
             _write(backbone, trials)
             found = "; ".join(trials[way].beside(trials[ways.EXACT]) for way in lacking if way != ways.EXACT)
