@@ -71,7 +71,7 @@ class Registry:
 
 MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical"}))
 BACKBONES = Registry("backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "pixels", "resume"}))
-TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
+TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
 
 
