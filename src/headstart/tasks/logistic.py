@@ -21,8 +21,8 @@ Solved = tuple[np.ndarray, np.ndarray]  # weight (K, D) and bias (K,)
 
 MOST_STEPS = 50  # of Newton, for one penalty
 MOST_PRODUCTS = 200  # with the curvature, in one Newton step
-RESIDUAL = 0.2  # that a Newton step may leave of the gradient, in the preconditioner's norm
-DECREMENT = 1e-5  # nats an example, the square of Newton's decrement: a step that promises no more is the last
+RESIDUAL = 0.05  # that a Newton step may leave of the gradient, in the preconditioner's norm
+DECREMENT = 1e-6  # nats an example, the square of Newton's decrement: a step that promises no more is the last
 SUFFICIENT = 1e-4  # share of the promised descent that a step has to bring (Armijo)
 ROUNDING = 1e-7  # of a loss whose terms are float32
 NO_VARIANCE = 1e-9  # of the largest eigenvalue: a direction with less holds rounding errors
