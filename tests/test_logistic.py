@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
+from headstart.engine.features import Features
+from headstart.evidence import depth
+from headstart.evidence.compare import Judge
+from headstart.evidence.intervals import resamples
 from headstart.tasks import linear
+from headstart.tasks.classification import Classification
 from headstart.tasks.multilabel import Multilabel
 
-PROBABILITY = 3e-3  # how far a probability may be from the converged one, at any strength
+PROBABILITY = 1e-3  # how far a probability may be from the converged one, at any strength
 
 
 def problem(n: int, d: int, n_classes: int, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -142,3 +150,36 @@ def test_the_same_twice(n_classes: int) -> None:
     for (_, (weight, bias)), (_, (again, bias_again)) in zip(first, second, strict=True):
         np.testing.assert_array_equal(weight, again)
         np.testing.assert_array_equal(bias, bias_again)
+
+
+def test_stages_solved_at_the_same_time_equal_one_by_one() -> None:
+    """In the order of the stages, whatever is ready first."""
+    probing = _probing()
+    found = depth.profile(probing)
+    assert [one.point.stages for one in found] == [(0,), (1,), (2,), (3,), *(one.point.stages for one in found[4:])]
+    assert len(found) == 4 + 3
+    for one in found:
+        with threadpool_limits(1, user_api="blas"):
+            alone = probing.solve(one.point.stages)
+        np.testing.assert_array_equal(one.adapted.head.weight, alone.adapted.head.weight)
+        assert one.point == alone.point
+
+
+def _probing() -> depth.Probing:
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=90)
+    stages = [rng.normal(size=(90, d)).astype(np.float32) + s * y[:, None] for s, d in enumerate((40, 5, 9, 6))]
+    shard = SimpleNamespace(stage=lambda index: stages[index])
+    task = Classification(class_names=("a", "b", "c"), positive="c")
+    train, val = np.arange(60), np.arange(60, 90)
+    judge = Judge(metric=task.metrics()[0], y=y[val], weights=resamples(30, 20, 0))
+    return depth.Probing(
+        task=task,
+        features=Features([shard], np.zeros(90, dtype=np.int64), np.arange(90)),  # type: ignore[list-item]
+        y=y,
+        train=train,
+        val=val,
+        names=("one", "two", "three", "four"),
+        judge=judge,
+        seed=0,
+    )
