@@ -73,7 +73,7 @@ MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "c
 BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )
-TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "metrics"}))
+TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
 
 

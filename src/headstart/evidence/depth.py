@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from headstart.engine.features import Features
 from headstart.engine.freeze import side_by_side
@@ -18,6 +21,7 @@ from headstart.tasks.base import Task
 
 N_PAIRED = 3  # the best single stages that are also tried side by side
 MOST_WIDTH = 4096  # of features side by side
+MOST_VALUES = 2**28  # of features solved on at the same time: 1 GiB in float32, of which a solver makes some copies
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Probing:
     seed: int
     class_weight: str | None = None
 
+    def width(self, stages: tuple[int, ...]) -> int:
+        """How many columns these stages have together."""
+        return sum(self.features.stage(stage, self.train[:1]).shape[1] for stage in stages)
+
     @property
     def crosswise(self) -> bool:
         """Whether labels are so few that all of them teach, and cross-validation stands for validation."""
@@ -68,18 +76,27 @@ class Probing:
 def profile(probing: Probing, done: Callable[[int], None] = lambda n: None) -> list[Probed]:
     """A probe on every stage, from the input on; then the best few side by side, two and two."""
     found = []
-    for stage in range(len(probing.names)):
-        found.append(probing.solve((stage,)))
+    for one in _solved(probing, [(stage,) for stage in range(len(probing.names))]):
+        found.append(one)
         done(1)
     if probing.crosswise:
         return [*found, probing.solve(upper_half(len(probing.names)))]
     ranked = sorted(found, key=lambda one: -probing.judge.gain(one.point.score.value))
     best = sorted(one.strategy.read(len(probing.names))[0] for one in ranked[:N_PAIRED])
-    for pair in itertools.combinations(best, 2):
-        width = sum(probing.features.stage(stage, probing.train[:1]).shape[1] for stage in pair)
-        if width <= MOST_WIDTH:
-            found.append(probing.solve(pair))
-    return found
+    pairs = [pair for pair in itertools.combinations(best, 2) if probing.width(pair) <= MOST_WIDTH]
+    return [*found, *_solved(probing, pairs)]
+
+
+def _solved(probing: Probing, choices: Sequence[tuple[int, ...]]) -> Iterator[Probed]:
+    """A probe on each of these stages, in their order; several at a time, on a core each.
+
+    Their products are too small to share one among cores: that gains little, and is lost where a core is busy.
+    """
+    n_cores = os.cpu_count() or 1
+    widest = max(map(probing.width, choices), default=1)
+    n_workers = min(n_cores, max(1, MOST_VALUES // (len(probing.y) * widest)))
+    with threadpool_limits(n_cores // n_workers, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
+        yield from pool.map(probing.solve, choices)
 
 
 def upper_half(n_stages: int) -> tuple[int, ...]:

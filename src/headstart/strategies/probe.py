@@ -111,13 +111,15 @@ def standardised(features: Any) -> tuple[Any, Callable[[LinearHead], LinearHead]
     """
     if sparse.issparse(features):
         return features, lambda head: head
-    mean, scale = column_scales(features)
+    mean, scale = (moment.astype(np.float32) for moment in column_scales(features))
 
     def unfold(head: LinearHead) -> LinearHead:
-        weight = head.weight / scale
+        weight = head.weight / scale.astype(np.float64)
         return LinearHead(weight.astype(np.float32), (head.bias - weight @ mean).astype(np.float32))
 
-    return ((features - mean) / scale).astype(np.float32), unfold
+    ready = features - mean
+    ready /= scale
+    return ready, unfold
 
 
 def column_scales(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

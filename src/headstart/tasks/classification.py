@@ -69,9 +69,7 @@ class Classification(Task):
                 f"The train split holds only the class {self.class_names[present[0]]!r}; it needs at least two. "
                 "Give other splits, or more examples."
             )
-        solve = linear.logistic_solver(features, y, class_weight)
-        for strength in linear.logistic_strengths(features):
-            weight, bias = solve(strength)
+        for strength, (weight, bias) in linear.logistic_path(features, y, class_weight):
             if len(present) == 2:  # one logit z; the softmax of (-z/2, z/2) is its sigmoid
                 weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
             # The solver's logits sum to 0, so the largest is never below 0.
@@ -80,7 +78,7 @@ class Classification(Task):
                 np.full(len(self.class_names), np.log(0.5 / len(y)), dtype=np.float32),
             )
             head.weight[present], head.bias[present] = weight, bias
-            yield float(strength), head
+            yield strength, head
 
     def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Cross-entropy (N,); with `weight` that of the true class, relative to the mean over all examples."""

@@ -61,14 +61,12 @@ class Multilabel(Task):
         A label that all or no train examples have gets a constant logit, half an example away from certainty.
         """
         varying = np.flatnonzero(y.min(axis=0) < y.max(axis=0))
-        solvers = {k: linear.logistic_solver(features, y[:, k], class_weight) for k in varying}
-        for strength in linear.logistic_strengths(features):
+        for strength, (weight, bias) in linear.logistic_path(features, y[:, varying], class_weight):
             head = LinearHead(
                 np.zeros((y.shape[1], features.shape[1]), dtype=np.float32), logit(_frequencies(y)).astype(np.float32)
             )
-            for k, solve in solvers.items():
-                head.weight[[k]], head.bias[[k]] = solve(strength)
-            yield float(strength), head
+            head.weight[varying], head.bias[varying] = weight, bias
+            yield strength, head
 
     def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Binary cross-entropy (N,), averaged over the labels; a yes counts `weight` times."""
