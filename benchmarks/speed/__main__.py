@@ -27,14 +27,17 @@ Results = dict[str, Any]  # "card", and for each task its "n", its "floor" and i
 
 
 def measure(task: str, name: str, data: Path) -> dict[str, Any]:
-    """One run with an empty cache; SystemExit when it fails."""
+    """One run with an empty cache; RuntimeError when it fails."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "weights").symlink_to(places.weights())
         apart = {**os.environ, "HEADSTART_HOME": home, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
         command = [PYTHONS[SYSTEMS[task][name].python], "-m", "benchmarks.speed.run", task, name, str(data)]
-        done = subprocess.run(command, cwd=ROOT, env=apart, capture_output=True, text=True, timeout=LIMIT_S)
+        try:
+            done = subprocess.run(command, cwd=ROOT, env=apart, capture_output=True, text=True, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"{task}: {name} took more than {LIMIT_S} s") from error
     if done.returncode:
-        raise SystemExit(f"{task}: {name} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{task}: {name} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -101,15 +104,22 @@ def main() -> None:
             folder.mkdir()
             if task != "machine":
                 results[task]["n"] = prepare(task, folder)
+        failed = 0
         for turn in range(given.repeats):
             for task, name in wanted:
-                runs = results[task]["systems"].setdefault(name, {"runs": []})["runs"]
-                if len(runs) > turn:
+                if len(results[task]["systems"].get(name, {"runs": []})["runs"]) > turn:
                     continue
-                runs.append({"date": date.today().isoformat(), **measure(task, name, folders[task])})
-                print(f"{task:8} {name:50} {json.dumps(runs[-1])}", flush=True)
+                try:
+                    found = {"date": date.today().isoformat(), **measure(task, name, folders[task])}
+                except RuntimeError as error:  # the others go on
+                    print(error, flush=True)
+                    failed += 1
+                    continue
+                print(f"{task:8} {name:50} {json.dumps(found)}", flush=True)
+                results[task]["systems"].setdefault(name, {"runs": []})["runs"].append(found)
                 summarise(results)
                 given.out.write_text(json.dumps(results, indent=1) + "\n")
+    sys.exit(f"{failed} runs failed" if failed else 0)
 
 
 if __name__ == "__main__":
