@@ -23,7 +23,7 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.few_labels headstart "headstart, probe"
 	$(BIN)/python -m benchmarks.speed
 
-peers: .peers/peers/ready .peers/peers-newest/ready
+peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write

@@ -1,6 +1,6 @@
 """Seconds and quality of Headstart beside other people's tools: same weights, same rows, same test split, same machine.
 
-    make peers                                two environments, .peers/peers and .peers/peers-newest
+    make peers                                an environment for each benchmarks/peers*.txt, in .peers/
     python -m benchmarks.speed                what is not measured yet
     python -m benchmarks.speed SYSTEM …       these (again, if they are measured already)
     python -m benchmarks.speed --task cells   all systems of one task
@@ -16,5 +16,6 @@ slows all; kept are medians, and `times_ours`, the seconds over those of "headst
 A floor is one forward pass over train and validation, what nothing that reads them once can beat (`floors`); "the
 floor" of a task is the fastest of them. How fast the machine multiplies matrices is measured in the same run.
 
-Left out: AutoGluon, see `peers/autogluon.py`.
+Left out: Keras, whose pretrained networks come from hubs; on its torch backend it could wrap our network, but then the
+loop around the same torch modules is all that is left of it.
 """

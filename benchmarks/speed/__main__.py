@@ -16,13 +16,15 @@ from typing import Any
 import benchmarks.speed
 from benchmarks.fit import ROOT
 from benchmarks.speed.machine import card
-from benchmarks.speed.systems import NEWEST, OURS, PEERS, REFERENCE, SYSTEMS
+from benchmarks.speed.systems import AUTOGLUON, NEWEST, OURS, PEERS, REFERENCE, SYSTEMS
 from benchmarks.speed.tasks import prepare
 from headstart import places
 
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 REPEATS, LIMIT_S = 3, 3600
-PYTHONS = {OURS: sys.executable, **{name: str(ROOT / ".peers" / name / "bin" / "python") for name in (PEERS, NEWEST)}}
+PYTHONS = {OURS: sys.executable} | {
+    name: str(ROOT / ".peers" / name / "bin" / "python") for name in (PEERS, NEWEST, AUTOGLUON)
+}
 Results = dict[str, Any]  # "card", and for each task its "n", its "floor" and its "systems" by name
 
 

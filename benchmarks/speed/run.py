@@ -22,8 +22,8 @@ PACKAGES = (
     "sentence-transformers",
     "setfit",
     "accelerate",
-    "keras",
     "fastai",
+    "autogluon.multimodal",
     "onnxruntime",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-OURS, PEERS, NEWEST = "headstart", "peers", "peers-newest"
+OURS, PEERS, NEWEST, AUTOGLUON = "headstart", "peers", "peers-newest", "peers-autogluon"  # benchmarks/NAME.txt
 REFERENCE = "headstart, automatic"
 
 
@@ -58,7 +58,7 @@ SYSTEMS: dict[str, dict[str, System]] = {
     },
     "cells": {
         "floor: one pass, float32": _floor("efficientnet"),
-        "floor: one pass, bfloat16": _floor("efficientnet", dtype="bfloat16", tuned=True),
+        "floor: one pass, float32, tuned": _floor("efficientnet", tuned=True),
         "floor: one pass, ONNX Runtime": _floor("efficientnet, ONNX Runtime", PEERS),
         **_ours(),
         "tuned loop without cache, frozen, 5 epochs": _loop("efficientnet"),
@@ -67,5 +67,6 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "PyTorch tutorial, full, 3 epochs": _tutorial(3, frozen=False),
         "PyTorch tutorial, full, 3 epochs, our allocator": _tutorial(3, frozen=False, tuned=True),
         "fastai, fine_tune(3)": System(module="peers.fastai", python=NEWEST, settings={"epochs": 3}),
+        "AutoGluon, 3 epochs": System(module="peers.autogluon", python=AUTOGLUON, settings={"epochs": 3}),
     },
 }

@@ -1,7 +1,8 @@
 """What the cache alone is worth: a head on a frozen network by an ordinary loop that has all our other levers.
 
-Weights in bfloat16, batches by length, convolutions channels-last, memory kept, texts tokenized and pictures decoded
-once; but the frozen network runs again in every epoch.
+The floating type that `fit` finds for the network (bfloat16 for MiniLM, float32 for EfficientNet-Lite0), batches by
+length, convolutions channels-last, memory kept, texts tokenized and pictures decoded once; but the frozen network runs
+again in every epoch.
 """
 
 from __future__ import annotations
@@ -67,11 +68,11 @@ def _minilm(case: Case) -> tuple[Callable[[Sequence[str]], Opened], Embed, int]:
 
 
 def _efficientnet(case: Case) -> tuple[Callable[[Sequence[str]], Opened], Embed, int]:
-    network = efficientnet(case).eval().bfloat16().to(memory_format=torch.channels_last)
+    network = efficientnet(case).eval().to(memory_format=torch.channels_last)
     trunk = nn.Sequential(network.stem, network.blocks, network.head)
 
     @torch.no_grad()
     def embed(pictures: Opened) -> Tensor:
-        return trunk(torch.stack(list(pictures)).to(memory_format=torch.channels_last)).float().mean((2, 3))
+        return trunk(torch.stack(list(pictures)).to(memory_format=torch.channels_last)).mean((2, 3))
 
-    return lambda paths: pixels(paths).bfloat16(), embed, WIDTH
+    return pixels, embed, WIDTH
