@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from fastai.callback.core import set_seed
-from fastai.data.transforms import Normalize
-from fastai.metrics import error_rate
-from fastai.vision.augment import Resize
-from fastai.vision.data import ImageDataLoaders
-from fastai.vision.learner import vision_learner
+from fastai.vision.all import (
+    ImageDataLoaders,
+    Resize,
+    default_split,
+    error_rate,
+    model_meta,
+    set_seed,
+    vision_learner,
+)
 from torch import nn
 
 from benchmarks.speed.networks import MEAN, SIDE, STD, efficientnet
@@ -29,18 +32,13 @@ def learn(case: Case, epochs: int) -> Learnt:
         for split in ("train", "val")
         for rows in [case.read(split)]
     )
-    loaders = ImageDataLoaders.from_df(
-        table,
-        path="/",
-        valid_col="held_out",
-        item_tfms=Resize(SIDE),
-        batch_tfms=Normalize.from_stats(MEAN, STD, cuda=False),
-    )
+    loaders = ImageDataLoaders.from_df(table, path="/", valid_col="held_out", item_tfms=Resize(SIDE))
 
     def network(pretrained: bool) -> nn.Module:
         return efficientnet(case)
 
-    learner = vision_learner(loaders, network, cut=-1, metrics=error_rate, path=case.out)
+    model_meta[network] = {"cut": -1, "split": default_split, "stats": (MEAN, STD)}
+    learner = vision_learner(loaders, network, metrics=error_rate, path=case.out)
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(epochs)
     learner.save("model")
