@@ -11,7 +11,8 @@ Every run is a process of its own with an empty feature cache, and every peer is
 (`peers/`, a file each). The clock runs from reading the training data to the answers on the test split, imports left
 out; `saved_s` is when the model lay on the disk. Ours answers the test within `fit`, before it saves, so there
 `saved_s` holds the whole run; its steps stand beside it. Runs are taken by turns, so that a machine that slows down
-slows all; kept are medians, and `times_ours`, the seconds over those of "headstart, automatic".
+slows all; kept are medians, and `times_ours`, the seconds over those of
+"headstart, automatic" and of "headstart, best probe".
 
 A floor is one forward pass over train and validation, what nothing that reads them once can beat (`floors`); "the
 floor" of a task is the fastest of them. How fast the machine multiplies matrices is measured in the same run.

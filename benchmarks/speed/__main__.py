@@ -16,7 +16,7 @@ from typing import Any
 import benchmarks.speed
 from benchmarks.fit import ROOT
 from benchmarks.speed.machine import card
-from benchmarks.speed.systems import AUTOGLUON, NEWEST, OURS, PEERS, REFERENCE, SYSTEMS
+from benchmarks.speed.systems import AUTOGLUON, NEWEST, OURS, PEERS, REFERENCES, SYSTEMS
 from benchmarks.speed.tasks import prepare
 from headstart import places
 
@@ -62,9 +62,9 @@ def summarise(results: Results) -> None:
         for system in systems.values():
             numbers = [key for key, value in system["runs"][0].items() if isinstance(value, (int, float))]
             system |= {key: statistics.median(run[key] for run in system["runs"]) for key in numbers}
-        if REFERENCE in systems:
-            for system in systems.values():
-                system["times_ours"] = system["seconds"] / systems[REFERENCE]["seconds"]
+        ours = {name: systems[name]["seconds"] for name in REFERENCES if name in systems}
+        for system in systems.values():
+            system["times_ours"] = {name: system["seconds"] / seconds for name, seconds in ours.items()}
         floors = [name for name in systems if name.startswith("floor")]
         if floors:
             results[task]["floor"] = min(floors, key=lambda name: systems[name]["seconds"])
