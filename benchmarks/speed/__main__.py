@@ -39,7 +39,7 @@ def measure(task: str, name: str, data: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"{task}: {name} took more than {LIMIT_S} s") from error
     if done.returncode:
-        raise RuntimeError(f"{task}: {name} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{task}: {name} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
