@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench docs clean constraints
+.PHONY: demo test check bench peers docs clean constraints
 
 demo: .venv/ready
 	$(BIN)/headstart demo image
@@ -15,13 +15,15 @@ test: .venv/ready weights
 check: .venv/ready weights
 	scripts/check
 
-bench: .venv/ready
+bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.auto
 	$(BIN)/python -m benchmarks.regret
 	$(BIN)/python -m benchmarks.ranking
 	$(BIN)/python -m benchmarks.few_labels headstart "headstart, probe"
-	$(BIN)/python -m benchmarks.speed "floor: one pass, float32" "floor: one pass, bfloat16" "headstart, best probe" "headstart, automatic"
+	$(BIN)/python -m benchmarks.speed
+
+peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write
@@ -35,8 +37,13 @@ weights: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+.peers/%/ready: benchmarks/%.txt
+	test -x .peers/$*/bin/python || $(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .peers build dist .pytest_cache .mypy_cache .ruff_cache
 
 constraints: .venv/ready
 	(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -viE "^(torch|headstart)[=@ ]") > constraints.new
