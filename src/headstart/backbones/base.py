@@ -26,7 +26,7 @@ from headstart.errors import BackboneError, listed
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
 MEMORY = 100  # measured: foretells each stage of EfficientNet-Lite0 to 0.03 of a pass (docs/log.md)
-DISK = 100  # TODO measure
+DISK = 300  # measured: what it takes to keep a number and read it again (docs/log.md)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
