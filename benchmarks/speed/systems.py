@@ -22,6 +22,9 @@ def _ours() -> dict[str, System]:
     return {
         REFERENCES[0]: System(module="peers.ours"),
         REFERENCES[1]: System(module="peers.ours", settings={"strategy": "probe"}),
+        "headstart, best probe, no test split": System(
+            module="peers.ours", settings={"strategy": "probe", "test": False}
+        ),
     }
 
 

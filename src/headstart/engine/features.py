@@ -1,6 +1,6 @@
 """Features: outputs of the frozen stages, kept on disk, one row for each distinct item.
 
-A store belongs to one backbone fingerprint (weights, preprocessing, stages, dtype) and is addressed by content: a row
+A store belongs to one backbone fingerprint (weights, preprocessing, stages, way) and is addressed by content: a row
 is found by the sha256 of its item, so new splits, labels, or a few more files run the backbone only over what is new.
 
     features/<fingerprint>/shard-<random>/          pooled, every stage
