@@ -22,6 +22,9 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.ranking
 	$(BIN)/python -m benchmarks.few_labels headstart "headstart, probe"
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.peak
+	$(BIN)/python -m benchmarks.growth
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 

@@ -14,7 +14,12 @@ from typing import Any
 from headstart import __version__, places
 from headstart.backbones import catalog
 
-EXTRAS = {"text": ("transformers",), "image": ("PIL", "skimage", "transformers")}
+EXTRAS = {
+    "text": ("transformers",),
+    "image": ("PIL", "skimage", "transformers"),
+    "lora": ("peft",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+}
 
 
 @dataclass(frozen=True)
