@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from headstart import adapt, registry, transfer
+from headstart.data.threads import in_threads
 from headstart.errors import DataError, PlanError, did_you_mean, listed
 from headstart.evidence import planner
 from headstart.evidence.curves import Comparison, CurvePoint, labels_saved
@@ -207,7 +208,7 @@ def _score(shop: Workshop, name: str, metric: Metric) -> float:
     problem = shop.problem
     rows = problem.rows["test"]
     if name == CLASSICAL:
-        items = [problem.modality.classical_item(item) for item in problem.dataset.inputs]
+        items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
         classical = transfer.solve_classical(problem, items, shop.seed)
         scores = classical.scores(problem.task, [items[row] for row in rows])
     elif name == SCRATCH:

@@ -17,6 +17,7 @@ from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.data.audit import class_counts
 from headstart.data.dataset import Dataset
+from headstart.data.threads import in_threads
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
@@ -104,7 +105,7 @@ def fit(
     metrics = primary_first(problem.task.metrics(), primary)
     shop = best_backbone([workshop(problem, network, metrics, wishes, seed, progress) for network in networks])
     with progress.step("classical baseline"):
-        items = [problem.modality.classical_item(item) for item in problem.dataset.inputs]
+        items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
         classical = solve_classical(problem, items, seed)
     chosen = adapt.choose(shop, wishes)
     systems = Systems(

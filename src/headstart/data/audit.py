@@ -9,15 +9,14 @@ spaces around its labels are taken off. How the splits fit one another, audit_sp
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from headstart import registry
 from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.threads import in_threads
 from headstart.errors import DataError, listed
 from headstart.progress import Progress
 
@@ -29,7 +28,6 @@ LEAST_IN_CLASS = 3  # one each for train, val and test
 FEW_IN_CLASS, FEW_IN_TRAIN = 15, 10  # where a class becomes unsure: without given splits, and in a given train split
 IMBALANCE = 5  # largest class over smallest
 N_EXAMPLES = 5  # names that a finding carries
-CHUNK = 64  # items that a thread takes at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +92,9 @@ def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None
     """(digest, problem) of every item, in order."""
     modality = registry.modality(dataset.modality)
     inputs = dataset.table["input"]  # lazy: each thread reads only the items it is at
-
-    def look(start: int) -> list[tuple[str, str | None]]:
-        seen = map(modality.examine, inputs[start : start + CHUNK])
-        return [(one.digest, one.problem) for one in seen]
-
-    looks: list[tuple[str, str | None]] = []
-    workers = min(16, os.cpu_count() or 1)
-    with progress.bar(len(dataset), modality.noun[1]) as advance, ThreadPoolExecutor(workers) as pool:
-        for chunk in pool.map(look, range(0, len(dataset), CHUNK)):
-            looks += chunk
-            advance(len(chunk))
-    return looks
+    with progress.bar(len(dataset), modality.noun[1]) as advance:
+        examined = in_threads(modality.examine, inputs, advance)
+    return [(one.digest, one.problem) for one in examined]
 
 
 def _class_counts(labels: Iterable[Any], splits: Sequence[str]) -> dict[str, dict[str, int]]:

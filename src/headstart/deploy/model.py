@@ -18,6 +18,7 @@ from headstart.backbones.base import Backbone, Provenance
 from headstart.backbones.changes import Changes
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
+from headstart.data.threads import in_threads
 from headstart.deploy import artifact
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.engine import freeze
@@ -115,7 +116,7 @@ class Model:
             return np.empty((0, len(self.head.bias)), dtype=np.float32)
         bar = (progress or Progress()).bar
         if self.classical is not None:
-            return self.classical.scores(self.task, [self.modality.classical_item(item) for item in stored])
+            return self.classical.scores(self.task, in_threads(self.modality.classical_item, stored))
         features = freeze.embed(self.backbone, self.modality, stored, digests, self.stages, bar)
         return self.task.scores(self.head.logits(features), self.plan.temperature)
 

@@ -34,7 +34,7 @@ from headstart.modalities.base import Modality
 from headstart.progress import Progress
 
 FEWEST = 256  # items: fewer are run in float32 before a trial pays
-TRIED, MOST_TRIED, TRIED_SHARE = 32, 256, 1 / 128  # items of a trial: more of many, where a way takes long to prepare
+TRIED, MOST_TRIED, TRIED_SHARE = 16, 256, 1 / 96  # items of a trial
 REPEATS = 2
 LEAST_COSINE = 0.999  # of an example's features at any stage with those in float32
 MOST_DEVIATION = 0.05  # root mean square of the difference, in standard deviations of the features at a stage
