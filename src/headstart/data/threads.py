@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def in_threads(
     look: Callable[[Any], Result], items: Sequence[Any], done: Callable[[int], None] = lambda n: None
 ) -> list[Result]:
-    """What `look` makes of each item, in their order; `done` is told how many more are. Items are sliced, not copied."""
+    """What `look` makes of each item, in their order; `done` is told how many more there are."""
 
     def look_at(start: int) -> list[Result]:
         return [look(item) for item in items[start : start + CHUNK]]
