@@ -101,6 +101,20 @@ def chosen() -> str:
     return "\n".join(lines)
 
 
+def speed() -> str:
+    """What `benchmarks.speed` measured last: ours beside the peers'."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text(encoding="utf-8"))
+    lines = ["| data | system | s | to the saved model | runs | accuracy | ROC AUC |", "|---|---|---|---|---|---|---|"]
+    for task, title in (("sst2", "SST-2, 2,000 texts"), ("cells", "solar cells, 1,000 pictures")):
+        systems = sorted(results[task]["systems"].items(), key=lambda pair: pair[1]["seconds"])
+        for i, (name, run) in enumerate(systems):
+            seconds = f"{run['seconds']:.1f}", f"{run['saved_s']:.1f}", str(len(run["runs"]))
+            quality = (f"{run['accuracy'] / 100:.3f}", f"{run['roc_auc']:.3f}") if "accuracy" in run else ("", "")
+            shown = f"**{name}**" if name.startswith("headstart") else name
+            lines.append(f"| {' | '.join((title if i == 0 else '', shown, *seconds, *quality))} |")
+    return "\n".join(lines)
+
+
 def _shown(score: dict[str, float], sign: str = "") -> str:
     value, low, high = (f"{score[key]:{sign}.3f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})".replace("-", "−")
@@ -108,7 +122,7 @@ def _shown(score: dict[str, float], sign: str = "") -> str:
 
 def refreshed(readme: str) -> str:
     """The README with its tree and its figures replaced by today's."""
-    for name, made in (("tree", source_tree()), ("figures", figures()), ("chosen", chosen())):
+    for name, made in (("tree", source_tree()), ("figures", figures()), ("chosen", chosen()), ("speed", speed())):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
     return readme

@@ -41,7 +41,10 @@ def test_kept_are_medians_their_ratio_to_ours_and_the_lowest_floor(results: spee
 
 def test_what_is_named_runs_again_and_the_rest_is_kept(results: speed.Results, tmp_path: Path) -> None:
     (tmp_path / "speed.json").write_text(json.dumps(results))
-    assert set(speed.begin(tmp_path / "speed.json", ["a peer"])["sst2"]["systems"]) == {REFERENCES[0], "floor: b"}
+    assert set(speed.begin(tmp_path / "speed.json", [("sst2", "a peer")])["sst2"]["systems"]) == {
+        REFERENCES[0],
+        "floor: b",
+    }
 
 
 def test_figures_of_another_machine_are_not_mixed_in(results: speed.Results, tmp_path: Path) -> None:

@@ -43,15 +43,15 @@ def measure(task: str, name: str, data: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def begin(out: Path, again: list[str]) -> Results:
-    """What is kept from before on this very machine, less the systems that are to run again."""
+def begin(out: Path, again: list[tuple[str, str]]) -> Results:
+    """What is kept from before on this very machine, less what is to run again: (task, system)."""
     kept = json.loads(out.read_text()) if out.exists() else {}
     if kept.get("card") != card():
         kept = {"card": card()}
     for task in SYSTEMS:
         kept.setdefault(task, {"systems": {}})
-        for name in again:
-            kept[task]["systems"].pop(name, None)
+    for task, name in again:
+        kept[task]["systems"].pop(name, None)
     return kept
 
 
@@ -99,7 +99,7 @@ def main() -> None:
     if given.list:
         print("\n".join(f"{task:8} {name}" for task, name in wanted))
         return
-    results = begin(given.out, given.systems)
+    results = begin(given.out, wanted if given.systems else [])
     with tempfile.TemporaryDirectory() as scratch:
         folders = {task: Path(scratch) / task for task in dict.fromkeys(task for task, _ in wanted)}
         for task, folder in folders.items():
