@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,8 @@ def test_8_bits_without_onnx_runtime_name_the_extra(backbone: Backbone, monkeypa
         ways.run_as(backbone, "onnx int8")
 
 
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of torch's own compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
 def test_a_compiled_backbone_gives_the_same_features(backbone: Backbone) -> None:
     other = ways.run_as(backbone, "compiled float32")
     inputs = backbone.collate(texts(5))
