@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headstart.backbones.base import Backbone
 from headstart.engine import fastest, onnx, ways
 from headstart.engine.features import array_of, from_array
 from headstart.errors import BackboneError, MissingExtraError, PlanError
+from headstart.evidence.plan import Plan
 from headstart.modalities.image import Image
 from headstart.modalities.text import Text
 from headstart.progress import Progress
@@ -117,12 +119,8 @@ def test_what_is_slow_to_prepare_is_tried_where_there_is_much_to_run(
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
     monkeypatch.setattr(ways, "run_as", lambda backbone, way: backbone)
     asked = answering(monkeypatch)
-    for n in (
-        7_000,
-        9_000,
-        26_000,
-        26_000,
-    ):  # 10 ms an item, of which a tenth may be saved; 8 s to export, 25 to compile
+    # 10 ms an item, of which a tenth may be saved; 8 s to export, 25 to compile
+    for n in (7_000, 9_000, 26_000, 26_000):
         fastest.fastest(backbone, Text(), texts(10) * (n // 10), Progress())
     assert asked == [["float32", "bfloat16"], ["onnx float32"], ["compiled bfloat16"]]
 
@@ -182,6 +180,9 @@ def test_a_run_remembers_the_type_it_was_fitted_in(tiny: Path, monkeypatch: pyte
     monkeypatch.setenv("HEADSTART_PRECISION", "float32")
     again = transfer.fit(str(tmp_path / "cats.csv"), plan=tmp_path / "probe")  # a plan is repeated in its own type
     assert again.plan.way == "bfloat16"
+    before = again.plan.to_json() | {"dtype": "bfloat16"}
+    del before["way"]
+    assert Plan.from_json(before) == again.plan  # as plans were written at first
     saved = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
     loaded = headstart.load(tmp_path / "probe")
     np.testing.assert_allclose(loaded.predict_proba(saved["input"].tolist())[:, 0], saved["p(cat)"], atol=0.02)
@@ -205,6 +206,25 @@ def test_onnx_runtime_gives_the_features_of_texts_of_any_length(
     cosine, deviation = fastest.agreement(backbone.pooled(inputs), eight.pooled(inputs))
     assert cosine > 0.99
     assert deviation > 0
+
+
+def test_lanes_that_ask_at_once_export_once(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    exported: list[Path] = []
+    export = onnx.export
+
+    def counted(network: Any, inputs: Any, file: Path) -> None:
+        exported.append(file)
+        export(network, inputs, file)
+
+    monkeypatch.setattr(onnx, "export", counted)
+    other, inputs = ways.run_as(backbone, "onnx int8"), backbone.collate(texts(3))
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: other.pooled(inputs, 1), range(2))
+    torch.testing.assert_close(one, two)
+    assert len(exported) == 1
 
 
 def test_onnx_runtime_gives_the_features_of_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

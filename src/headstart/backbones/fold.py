@@ -9,6 +9,7 @@ the same, but for rounding.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,12 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {  # oneDNN's word
 }
 
 
-class PadsBySize(nn.Conv2d):
+class PadsBySize(nn.Conv2d, ABC):
     """A convolution whose own `forward` pads by the size of its input."""
 
+    @abstractmethod
     def padding_of(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Rows above and below, columns left and right."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

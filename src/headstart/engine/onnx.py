@@ -7,8 +7,9 @@ An export takes seconds, so it is for those who have much to run (`engine/fastes
 from __future__ import annotations
 
 import copy
+import io
 import logging
-import os
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from headstart.backbones.base import Backbone, tensor_of
 from headstart.errors import MissingExtraError
 
 MOST_TOKENS = 1 << 15
+_exporting = threading.Lock()  # lanes ask for the same file at the same time, and the exporter is not made for threads
 
 
 def can_export() -> bool:
@@ -62,10 +64,11 @@ class OnnxRuntime:
 
     def _run(self, inputs: Mapping[str, Tensor], name: str, network: Outputs) -> list[Tensor]:
         file = places.exports() / self.backbone.fingerprint / f"{name}-torch-{torch.__version__}.onnx"
-        if not file.exists():
-            export(network, inputs, file)
-        if self.int8:
-            file = _in_8_bits(file)
+        with _exporting:
+            if not file.exists():
+                export(network, inputs, file)
+            if self.int8:
+                file = _in_8_bits(file)
         found = _session(file, torch.get_num_threads()).run(None, {name: one.numpy() for name, one in inputs.items()})
         return [torch.from_numpy(np.ascontiguousarray(one)) for one in found]
 
@@ -166,7 +169,7 @@ def _quietly() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), redirect_stdout(open(os.devnull, "w")):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

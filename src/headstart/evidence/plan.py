@@ -72,6 +72,7 @@ class Plan:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Plan:
         """The inverse of `to_json`."""
+        saved = {{"dtype": "way"}.get(name, name): value for name, value in saved.items()}  # its name at first
         depth = tuple(
             DepthPoint(**{**point, "stages": tuple(point["stages"]), "score": Score(**point["score"])})
             for point in saved.get("depth", ())
