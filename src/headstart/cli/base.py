@@ -1,0 +1,112 @@
+"""The command line itself, and what its verbs share: options, and how things are said."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headstart.deploy.model import Model
+    from headstart.screen import Screen
+
+
+app = typer.Typer(
+    name="headstart",
+    invoke_without_command=True,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no findings; the report has them.")]
+Run = Annotated[Path, typer.Argument(help="A run folder that `headstart fit` wrote.", show_default=False)]
+Data = Annotated[
+    str, typer.Argument(help="A folder of class folders, a table file, or a data set.", show_default=False)
+]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="A name from `headstart models`, a folder or a hub id; several to choose from."),
+]
+Moved = Annotated[str | None, typer.Option("--backbone", help="Where the run's backbone is now, if it has moved.")]
+Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel or regression.")]
+Group = Annotated[str | None, typer.Option("--group", help="Column whose values stay on one side (a patient).")]
+Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the latest examples are the test.")]
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Adapt a pretrained model to a small data set of your own, and see what the transfer was worth."""
+    if version:
+        from headstart import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def failed(kind: str, message: str) -> int:
+    """The exit code of a user's error, which is said in JSON where JSON was asked for."""
+    if "--json" in sys.argv:
+        print_json({"error": {"kind": kind, "message": message}})
+    return 1
+
+
+def screen(quiet: bool) -> Screen:
+    """Where progress is shown; imported late, since it is slow to load."""
+    from headstart.screen import Screen
+
+    if quiet:  # the hub's library draws bars of its own
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    return Screen(quiet)
+
+
+def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -> None:
+    """The outcome of a fit: scores beside the baselines, the verdict, and where the rest is."""
+    if as_json:
+        told = json.loads(model.files["metrics.json"])
+        print_json({**told, "seconds": seconds or told["seconds"], "run": str(model.run)})
+        return
+    from rich.console import Console
+
+    from headstart.screen import candidate_table, depth_lines, score_table, show
+
+    console = Console(highlight=False)
+    for part, view in ((model.plan.depth, depth_lines), (model.plan.candidates[1:], candidate_table)):
+        if part:
+            console.print()
+            show(view(model.plan))
+    console.print()
+    show(score_table(model.evidence))
+    console.print(f"\nChosen: {model.plan.reason}.", markup=False)
+    console.print(f"{model.evidence.verdict}\n", style="bold", markup=False)
+    console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
+
+
+def free_name(name: str) -> Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3 … that is not there."""
+    candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def print_rows(rows: Sequence[Mapping[Any, Any]]) -> None:
+    """A table on the screen."""
+    from headstart.screen import print_table
+
+    print_table(rows)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    print(json.dumps(value, ensure_ascii=False))
