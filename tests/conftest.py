@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart import places
+from headstart import cli, places
 
 GOOD = ("lovely", "great", "wonderful", "superb", "charming", "brilliant")
 BAD = ("awful", "dreadful", "boring", "terrible", "clumsy", "dull")
+PROBE = ("--strategy", "probe", "--no-scratch")  # what is not about the search takes seconds
 THINGS = ("film", "phone", "meal", "book", "camera", "hotel", "song", "game", "lamp", "chair")
 
 
@@ -72,3 +74,30 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(30):
             draw(rng, name == "striped").save(folder / name / f"{i:02d}.png")
     return folder
+
+
+def call(*arguments: object) -> int:
+    """Run the command line in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="session")
+def text_run(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a probe on the reviews; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "reviews"
+    assert call("fit", reviews, *PROBE, "--out", out, "--quiet") == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def image_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a probe on the pictures; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "parts"
+    assert call("fit", pictures, *PROBE, "--out", out, "--quiet") == 0
+    return out

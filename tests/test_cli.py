@@ -15,21 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from headstart import cli
-from tests.conftest import draw, review_rows, write_csv
-
-PROBE = ("--strategy", "probe", "--no-scratch")  # what is not about the search takes seconds
-
-
-def call(*arguments: object) -> int:
-    """Run the command line in this process; its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
+from tests.conftest import PROBE, call, draw, review_rows, write_csv
 
 
 @pytest.fixture
@@ -41,20 +27,6 @@ def say(capsys: pytest.CaptureFixture[str]) -> Any:
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture(scope="module")
-def text_run(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "reviews"
-    assert call("fit", reviews, *PROBE, "--out", out, "--quiet") == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def image_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "parts"
-    assert call("fit", pictures, *PROBE, "--out", out, "--quiet") == 0
-    return out
 
 
 def test_fit_prints_one_json_object_with_all_that_is_promised(say: Any, reviews: Path, tmp_path: Path) -> None:
@@ -79,6 +51,7 @@ def test_the_run_folder_is_whole(text_run: Path) -> None:
         "seen.safetensors",
         "plan.json",
         "metrics.json",
+        "examples.parquet",
         "predictions.parquet",
         "report.html",
         "README.md",

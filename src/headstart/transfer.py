@@ -18,7 +18,7 @@ from headstart.backbones.base import Backbone
 from headstart.data.audit import class_counts
 from headstart.data.dataset import Dataset
 from headstart.data.threads import in_threads
-from headstart.deploy import artifact
+from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import test_table
@@ -326,6 +326,10 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
     """The model with the files of its run folder, ready to be saved."""
     problem, network, solved = shop.problem, shop.backbone, systems.chosen.solved
     tested = problem.dataset.select(problem.rows["test"])
+
+    def last_stage(rows: np.ndarray) -> np.ndarray:
+        return shop.frozen.stage(network.n_stages - 1, rows)
+
     return Model(
         task=problem.task,
         modality=problem.modality,
@@ -342,6 +346,7 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
             "predictions.parquet": test_table(problem.task, problem.modality, tested, record.test),
+            examples.FILE: examples.draw(problem, last_stage, shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),
         },

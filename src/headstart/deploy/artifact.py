@@ -6,6 +6,7 @@ seen.safetensors     sha256 of the examples that it was fitted on, so that `eval
 plan.json            what was decided, and why: cut, strength, temperature
 metrics.json         scores with intervals, baselines, what the audit found, seconds
 predictions.parquet  the test examples: truth, prediction, probabilities
+examples.parquet     some of the train and val examples, to check exports on and to show which are alike
 report.html          the same for people
 README.md            a model card
 """

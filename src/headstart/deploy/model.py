@@ -19,8 +19,9 @@ from headstart.backbones.changes import Changes
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.data.threads import in_threads
-from headstart.deploy import artifact
+from headstart.deploy import artifact, examples
 from headstart.deploy.evaluation import Evaluation, held_out
+from headstart.deploy.examples import Examples
 from headstart.engine import freeze
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, RunError
@@ -72,6 +73,19 @@ class Model:
             else:
                 self._backbone = run_as(found, light(self.plan.way))
         return self._backbone
+
+    @property
+    def pretrained(self) -> Backbone:
+        """The network as it was before training, loaded on first use. RunError when it is not the one adapted."""
+        if self._pretrained is None:
+            self._pretrained = self._load()
+        return self._pretrained
+
+    @property
+    def examples(self) -> Examples | None:
+        """Some of the train and val examples; None for a run that kept none."""
+        kept = self.files.get(examples.FILE)
+        return None if kept is None else Examples.from_bytes(kept)
 
     def _load(self) -> Backbone:
         """The pretrained network that this model stands on."""

@@ -98,6 +98,10 @@ class Modality(ABC):
     def preview(self, item: Any) -> Preview:
         """The item for a report; small (a text of at most 400 characters, a picture of at most 160 pixels)."""
 
+    def small(self, item: Any) -> Any:
+        """The stored item in a form that needs no other file and takes little room, for showing it elsewhere."""
+        return item
+
     @abstractmethod
     def describe(self, item: Any) -> str:
         """A short name for lists: the file's path, or the start of the text."""

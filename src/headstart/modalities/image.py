@@ -123,11 +123,20 @@ class Image(Modality):
 
     def preview(self, item: Any) -> Preview:
         """A JPEG of at most 160 pixels a side, as a `data:` URI."""
+        return Preview(image_uri="data:image/jpeg;base64," + base64.b64encode(self._thumbnail(item)).decode())
+
+    def small(self, item: Any) -> _Stored:
+        """The same path, with a JPEG of at most 160 pixels a side; as it is where the file cannot be read."""
+        if self.examine(item).problem:
+            return item
+        return {"path": item["path"], "bytes": self._thumbnail(item)}
+
+    def _thumbnail(self, item: Any) -> bytes:
         picture = self.open(item, detail=_PREVIEW_PIXELS)
         picture.thumbnail((_PREVIEW_PIXELS, _PREVIEW_PIXELS))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=80)
-        return Preview(image_uri="data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode())
+        return file.getvalue()
 
     def describe(self, item: Any) -> str:
         """The path, where there is one."""
