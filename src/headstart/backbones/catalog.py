@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from headstart import places
 from headstart.backbones.base import Backbone, Located
-from headstart.backbones.fetch import WEIGHTS_FILE, fetch_entry, sha256_of, source_of
+from headstart.backbones.fetch import SOURCE_FILE, WEIGHTS_FILE, fetch_entry, sha256_of, source_of
 from headstart.errors import BackboneError, did_you_mean, listed
 from headstart.progress import Progress
 from headstart.registry import BACKBONES
@@ -30,6 +33,7 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "preprocessor_config.json",
     "README.md",
 )
+BUNDLED, COPY = "backbone", "located.json"  # folder in a bundle; what is known of the backbone in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,30 @@ def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
         f"There is no backbone {reference!r}. Give one of {listed(ENTRIES)}; a folder that holds a Hugging Face model; "
         f"or a Hugging Face id such as 'google-bert/bert-base-uncased'.{did_you_mean(reference, ENTRIES)}"
     )
+
+
+def copy(located: Located, folder: Path) -> None:
+    """Put a backbone's files into the new folder, with what `load_copy` needs to know of them."""
+    folder.mkdir(parents=True)
+    for path in sorted(located.folder.iterdir()):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in (*HUB_FILES, SOURCE_FILE)):
+            shutil.copyfile(path, folder / path.name)  # follows the links of the hub's cache
+    known = {name: value for name, value in vars(located).items() if name != "folder"}
+    (folder / COPY).write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def load_copy(folder: Path) -> Backbone:
+    """The backbone of a folder that `copy` filled. BackboneError when it is damaged."""
+    try:
+        located = Located(**json.loads((folder / COPY).read_text(encoding="utf-8")), folder=folder)
+    except (OSError, ValueError, TypeError) as error:
+        raise BackboneError(f"{folder} is damaged: {COPY}: {error}. Copy the bundle anew.") from error
+    weights = sorted(folder.glob("model*.safetensors"))
+    has_list = (folder / SOURCE_FILE).exists()
+    intact = source_of(folder) is not None if has_list else _sha256_of_all(weights) == located.sha256
+    if not intact:
+        raise BackboneError(f"The weights in {folder} are damaged or not complete. Copy the bundle anew.")
+    return BACKBONES.get(located.family).load(located)
 
 
 def pull(name: str, progress: Progress) -> Located:

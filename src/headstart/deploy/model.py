@@ -89,8 +89,12 @@ class Model:
 
     def _load(self) -> Backbone:
         """The pretrained network that this model stands on."""
+        bundled = self.run / catalog.BUNDLED if self.run else None
         try:
-            found = catalog.load(self.moved_to or self.provenance.name, Progress())
+            if bundled and bundled.is_dir() and self.moved_to is None:
+                found = catalog.load_copy(bundled)
+            else:
+                found = catalog.load(self.moved_to or self.provenance.name, Progress())
         except BackboneError as error:
             raise BackboneError(
                 f"This model stands on the backbone {self.provenance.name!r} (sha256 "

@@ -12,7 +12,7 @@ import logging
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.util import find_spec
@@ -68,7 +68,7 @@ class OnnxRuntime:
             if not file.exists():
                 export(network, inputs, file)
             if self.int8:
-                file = _in_8_bits(file)
+                file = in_8_bits(file)
         found = _session(file, torch.get_num_threads()).run(None, {name: one.numpy() for name, one in inputs.items()})
         return [torch.from_numpy(np.ascontiguousarray(one)) for one in found]
 
@@ -115,40 +115,42 @@ class Pooled(Outputs):
         return self.backbone[0].pool(output, inputs).float()
 
 
-def export(network: nn.Module, inputs: Mapping[str, Tensor], file: Path) -> None:
-    """Write the network as ONNX for any number of examples, and of tokens; `inputs` are an example of two or more."""
+def export(
+    network: nn.Module, inputs: Mapping[str, Tensor], file: Path, output_names: Sequence[str] | None = None
+) -> None:
+    """Write the network as ONNX for any number of examples, and of tokens; `inputs` are an example of one or more."""
     example = {name: torch.cat([one, one])[:2] for name, one in inputs.items()}
-    shapes = {name: _dynamic(name) for name in example}
     making = file.with_name(f"making-{uuid.uuid4().hex}.onnx")
     making.parent.mkdir(parents=True, exist_ok=True)
-    with _quietly(), torch.no_grad():
+    with quietly(), torch.no_grad():
         program: Any = torch.onnx.export(
             network.eval(),
             (),
             kwargs=example,
             dynamo=True,
-            dynamic_shapes=shapes,
+            dynamic_shapes={name: dynamic_axes(name) for name in example},
             input_names=list(example),
+            output_names=output_names,
             verbose=False,
         )
         program.save(making)
     making.rename(file)
 
 
-def _dynamic(name: str) -> dict[int, Any]:
+def dynamic_axes(name: str, most_tokens: int = MOST_TOKENS) -> dict[int, Any]:
     """The axes of an input that differ from batch to batch."""
-    tokens = {} if name == "pixel_values" else {1: torch.export.Dim("tokens", max=MOST_TOKENS)}
+    tokens = {} if name == "pixel_values" else {1: torch.export.Dim("tokens", max=most_tokens)}
     return {0: torch.export.Dim("examples"), **tokens}
 
 
-def _in_8_bits(file: Path) -> Path:
+def in_8_bits(file: Path) -> Path:
     """The same network with the weights of its matrix products in 8 bits, scaled as they are met (dynamic)."""
     small = file.with_name(file.name.replace(".onnx", "-int8.onnx"))
     if not small.exists():
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         making = small.with_name(f"making-{uuid.uuid4().hex}.onnx")
-        with _quietly():
+        with quietly():
             quantize_dynamic(file, making, weight_type=QuantType.QInt8)
         making.rename(small)
     return small
@@ -164,7 +166,7 @@ def _session(file: Path, n_threads: int) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporter's own remarks."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

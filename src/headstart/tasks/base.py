@@ -46,6 +46,7 @@ class Task(ABC):
 
     title: ClassVar[str]  # for people: "one label of several"
     naive_title: ClassVar[str] = "majority guess"  # the guess that looks at no input, for people
+    final: ClassVar[Literal["softmax", "sigmoid", "identity"]]  # what makes scores of calibrated logits
     solver_title: ClassVar[str]  # how its heads are solved, for people: "logistic regression"
 
     @classmethod

@@ -24,6 +24,7 @@ class Classification(Task):
     """Each example has exactly one of K class names. y is (N,) int64, scores are (N, K) probabilities."""
 
     title = "one label of several"
+    final = "softmax"
     solver_title = "logistic regression"
 
     class_names: tuple[str, ...]

@@ -23,6 +23,7 @@ class Multilabel(Task):
     """Each example has any number of K class names. y is (N, K) 0/1 float32, scores are (N, K) probabilities."""
 
     title = "several labels at once"
+    final = "sigmoid"
     solver_title = "logistic regression"
 
     class_names: tuple[str, ...]

@@ -22,6 +22,7 @@ class Regression(Task):
 
     title = "a number"
     naive_title = "median guess"
+    final = "identity"
     solver_title = "ridge regression"
 
     @classmethod

@@ -1,0 +1,64 @@
+"""One folder with everything inside, backbone included: it works where there is no network and no weights cache."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from headstart import __version__, registry
+from headstart.backbones import catalog
+from headstart.deploy import artifact, examples
+from headstart.deploy.model import Model
+from headstart.errors import PlanError
+from headstart.progress import Progress
+
+HOW = """# How to use this bundle
+
+Everything is inside: the model, its backbone and its report. No network and no weights cache is needed once
+Headstart itself is installed:
+
+    pip install -r requirements.txt          (headstart[{extra}]=={version})
+    headstart predict THIS-FOLDER INPUT…
+    headstart serve THIS-FOLDER
+
+`README.md` is the model card, `report.html` the evidence.
+"""
+
+
+def bundle(model: Model, out: str | Path, progress: Progress | None = None) -> Path:
+    """Write the run of `model` with its backbone into the new folder `out`, or into one file where that ends in .zip.
+
+    The examples that it keeps lose their files, and get small pictures of their own. HeadstartError, and nothing is
+    left, when the run is not saved or its backbone is not here.
+    """
+    out, progress = Path(out), progress or Progress()
+    if model.run is None:
+        raise PlanError("This model is not saved. Save it with model.save(FOLDER), and bundle that.")
+    is_zip = out.suffix.lower() == ".zip"
+    artifact.check_writable(out)
+    making = out.absolute().parent / f".{out.stem}.{uuid.uuid4().hex[:8]}"
+    try:
+        with progress.step("bundle"):
+            _fill(model, making / out.stem if is_zip else making, progress)
+            if is_zip:
+                packed = shutil.make_archive(str(making), "zip", making, out.stem)
+                Path(packed).rename(out)
+            else:
+                making.rename(out)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return out
+
+
+def _fill(model: Model, folder: Path, progress: Progress) -> None:
+    """The run's files, with the backbone beside them."""
+    assert model.run is not None
+    shutil.copytree(model.run, folder)
+    if model.examples is not None:
+        (folder / examples.FILE).write_bytes(model.examples.shrunk(model.modality).to_bytes())
+    if not (folder / catalog.BUNDLED).exists():
+        catalog.copy(catalog.locate(model.moved_to or model.provenance.name, progress), folder / catalog.BUNDLED)
+    extra = registry.plugin_name(model.modality)
+    (folder / "requirements.txt").write_text(f"headstart[{extra}]=={__version__}\n")
+    (folder / "USE.md").write_text(HOW.format(extra=extra, version=__version__), encoding="utf-8")

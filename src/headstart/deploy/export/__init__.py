@@ -1,0 +1,124 @@
+"""Export a model for other runtimes, checked on the run's own validation examples before it is left on the disk."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart import __version__
+from headstart.backbones.fetch import sha256_of
+from headstart.deploy import artifact
+from headstart.deploy.export import parity
+from headstart.deploy.export.parity import Parity
+from headstart.deploy.export.whole import exact
+from headstart.deploy.model import Model
+from headstart.errors import HeadstartError, PlanError, RunError, did_you_mean, listed
+from headstart.progress import Progress
+
+FORMATS = {  # name: (module here, what it is)
+    "onnx": "a file for ONNX Runtime, with a script that needs only onnxruntime and numpy",
+    "torch": "a program for torch.export.load",
+    "hf": "a folder for transformers.pipeline",
+}
+CARD = "export.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An export that was checked and is on the disk."""
+
+    folder: Path
+    parity: Parity
+
+
+def export(
+    model: Model,
+    kind: str,
+    out: str | Path,
+    *,
+    int8: bool = False,
+    data: Any = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Write `model` as "onnx", "torch" or "hf" into the new folder `out`: checked, or not at all.
+
+    Every export runs on the run's validation examples (or on labelled `data`): labels must be the model's own,
+    probabilities within 1e-3 of its float32 ones. With `int8` (ONNX only) what it loses is measured instead.
+    HeadstartError says what is wrong; then nothing is left.
+    """
+    progress = progress or Progress()
+    out = Path(out)
+    if kind not in FORMATS:
+        raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
+    if int8 and kind != "onnx":
+        raise PlanError(f"8-bit weights are for --format onnx, not {kind}.")
+    plain = exact(model)
+    artifact.check_writable(out)
+    with progress.step("validation examples"):
+        asked = parity.sample(model, plain, data)
+    making = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
+    making.mkdir(parents=True)
+    try:
+        with progress.step("export"):
+            runner = _write(kind, plain, making, asked.opened, int8)
+        with progress.step("check"):
+            scores = runner(asked.opened)
+            found = (parity.check_int8 if int8 else parity.check)(plain, asked, scores)
+        (making / CARD).write_bytes(artifact.to_bytes(_card(model, kind, found, making)))
+        if not (making / "README.md").exists():
+            (making / "README.md").write_text(_readme(model, kind, found), encoding="utf-8")
+        making.rename(out)
+    except OSError as error:
+        raise RunError(f"The export could not be written to {out}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return Export(folder=out, parity=found)
+
+
+def _write(kind: str, plain: Model, folder: Path, opened: list[Any], int8: bool) -> parity.Runner:
+    """The files of one format; RunError where a library's exporter gives up."""
+    try:
+        return importlib.import_module(f"{__name__}.{kind}").write(plain, folder, opened, int8)
+    except HeadstartError:
+        raise
+    except Exception as error:  # exporters raise nearly anything
+        first = next(iter(str(error).splitlines()), "")
+        raise RunError(
+            f"{plain.provenance.name} could not be exported as {kind}: {type(error).__name__}: {first} "
+            f"Try another --format ({listed(FORMATS)}), or `headstart bundle`."
+        ) from error
+
+
+def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any]:
+    """What the export is, for programs."""
+    return {
+        "format": kind,
+        "headstart": __version__,
+        "run": model.run.name if model.run else None,
+        "modality": model.backbone.modality,
+        "score_names": list(model.task.score_names),
+        "scores": model.task.final,
+        "backbone": vars(model.provenance),
+        "preprocessing": model.backbone.preprocessing,
+        "parity": found.to_json(),
+        "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()},
+    }
+
+
+def _readme(model: Model, kind: str, found: Parity) -> str:
+    """What the export is and how to use it, for people."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("headstart.deploy.export", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("readme.md.j2").render(
+        model=model, kind=kind, what=FORMATS[kind], parity=found, preprocessing=model.backbone.preprocessing
+    )
