@@ -51,3 +51,22 @@ def bundle(
         print_json({"run": str(run), "bundle": str(where)})
     else:
         print(f"Bundle: {where}")
+
+
+@app.command()
+def push(
+    run: Run,
+    name: Annotated[str, typer.Argument(help="ORG/NAME on the Hugging Face hub.", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="For everyone to see; default: private.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put RUN on the Hugging Face hub: model, plan, scores and card, without any of your examples."""
+    from headstart import load
+    from headstart.deploy import hub
+
+    where = hub.push(load(run), name, private=not public, progress=screen(as_json or quiet))
+    if as_json:
+        print_json({"run": str(run), "url": where})
+    else:
+        print(f"Left out: {', '.join(hub.KEPT_BACK)}.\nPushed: {where}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -26,11 +27,36 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from headstart.errors import RunError
+from headstart import places
+from headstart.errors import RunError, did_you_mean
 
 FORMAT = 2
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 CARD, WEIGHTS, SEEN = "headstart.json", "model.safetensors", "seen.safetensors"
 OWN = {CARD, WEIGHTS, SEEN, "plan.json"}  # what a Model writes of itself; the rest is carried along
+
+
+def find(run: str | Path) -> Path:
+    """The folder of a run: itself, or the hub's own copy where there is no such folder and it is named ORG/NAME."""
+    folder = Path(run)
+    if folder.exists() or not HUB_NAME.fullmatch(str(run)) or folder.parent.exists():
+        return folder
+    import huggingface_hub
+
+    try:
+        found = huggingface_hub.snapshot_download(
+            str(run),
+            allow_patterns=["*.json", "*.safetensors", "*.md"],
+            local_files_only=places.offline(),
+            etag_timeout=5,
+        )
+    except Exception as error:  # network, HTTP and hub errors share no base class
+        beside = [path.parent.name for path in Path().glob(f"*/{CARD}")]
+        raise RunError(
+            f"There is no folder {run}, and no run of that name on the hub can be reached ({type(error).__name__}). "
+            f"Give a folder that `headstart fit` wrote.{did_you_mean(str(run), beside)}"
+        ) from error
+    return Path(found)
 
 
 def check_writable(folder: Path) -> None:

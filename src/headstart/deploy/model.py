@@ -218,11 +218,11 @@ class Model:
 
 
 def load(folder: str | Path, backbone: str | None = None) -> Model:
-    """The model of a run folder. RunError when the run is not whole.
+    """The model of a run folder, or of a run on the hub, named "org/name". RunError when the run is not whole.
 
     Its backbone is looked for on first use: under its name, or in the folder `backbone` when it has moved.
     """
-    folder = Path(folder)
+    folder = artifact.find(folder)
     card = artifact.read_json(folder, artifact.CARD)
     if not isinstance(card, dict) or card.get("format") != artifact.FORMAT:
         raise RunError(
