@@ -3,7 +3,7 @@
     python -m benchmarks.growth [N …]      reads ../shared/data/text_sst2; writes benchmarks/results/growth.json
 
 The training sentences of SST-2 are repeated with a number behind each, so that every text is another. Each size is a
-process of its own with an empty cache: seconds to run MiniLM over all texts and keep the features of every stage, the
+process of its own with an empty cache (sizes that are not named keep their last figures): seconds to run MiniLM over all texts and keep the features of every stage, the
 resident memory when the texts are read, and the most that the pass took on top of that.
 """
 
@@ -93,16 +93,16 @@ def main() -> None:
         print(json.dumps(run(given.run)))
         return
     own = Path(os.environ.get("HEADSTART_HOME", Path.home() / ".cache" / "headstart"))
-    found = []
+    found = {one["texts"]: one for one in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     for n in given.sizes:
         with tempfile.TemporaryDirectory() as home:
             (Path(home) / "weights").symlink_to(own / "weights")
             command = [sys.executable, "-m", "benchmarks.growth", "--run", str(n)]
             apart = {**os.environ, "HEADSTART_HOME": home}
             done = subprocess.run(command, cwd=ROOT, env=apart, stdout=subprocess.PIPE, text=True, check=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(json.dumps(found[-1]), flush=True)
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        found[n] = json.loads(done.stdout.splitlines()[-1])
+        print(json.dumps(found[n]), flush=True)
+        RESULTS.write_text(json.dumps([found[n] for n in sorted(found)], indent=1) + "\n")
 
 
 if __name__ == "__main__":
