@@ -3,8 +3,9 @@
     python -m benchmarks.growth [N …]      reads ../shared/data/text_sst2; writes benchmarks/results/growth.json
 
 The training sentences of SST-2 are repeated with a number behind each, so that every text is another. Each size is a
-process of its own with an empty cache (sizes that are not named keep their last figures): seconds to run MiniLM over all texts and keep the features of every stage, the
-resident memory when the texts are read, and the most that the pass took on top of that.
+process of its own with an empty cache: seconds to run MiniLM over all texts and keep the features of every stage, the
+resident memory when the texts are read, and the most that the pass took on top of that. Sizes that are not named keep
+their last figures.
 """
 
 from __future__ import annotations

@@ -264,3 +264,14 @@ def test_a_damaged_bundle_is_said(parts: Model, tmp_path: Path, pictures: Path) 
 def test_only_saved_models_are_bundled(texts: Model, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="not saved"):
         bundle(replace(texts, run=None), tmp_path / "there")
+
+
+def test_the_verbs_say_where_and_how_well(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("export", text_run, "--format", "torch", "--out", tmp_path / "out", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["parity"]["n"] == 24
+    assert Path(told["export"]) == tmp_path / "out"
+    assert call("bundle", text_run, "--out", tmp_path / "run.zip", "--quiet") == 0
+    assert capsys.readouterr().out == f"Bundle: {tmp_path / 'run.zip'}\n"
+    assert call("export", text_run, "--format", "onx", "--out", tmp_path / "other") == 1
+    assert "Did you mean 'onnx'" in capsys.readouterr().err
