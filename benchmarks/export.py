@@ -1,6 +1,6 @@
 """Exports of real runs: do they answer as the model does, and how long do one item and 64 take?
 
-    python -m benchmarks.export      reads ../shared/data; writes benchmarks/results/export.json
+    python -m benchmarks.export [NAME …]      reads ../shared/data; writes benchmarks/results/export.json
 
 Three runs: SST-2 (2,000 sentences, trained above layer 4), TREC (all, a probe) and the demo's solar cells (a probe).
 Latency is from a text or an RGB picture to scores, medians of 15 calls by turns, on all cores: the model's own
@@ -32,8 +32,8 @@ FORMATS = {"SST-2": ("onnx", "int8", "torch", "hf"), "TREC": ("onnx", "int8", "t
 CALLS, MANY = 15, 64
 
 
-def runs(scratch: Path, home: Path) -> dict[str, Path]:
-    """Fit the three."""
+def runs(names: list[str], scratch: Path, home: Path) -> dict[str, Path]:
+    """Fit those that were named, or all three."""
     (scratch / "sst2").mkdir()
     prepare("sst2", scratch / "sst2")
     probe = ["--strategy", "probe", "--no-scratch"]
@@ -42,7 +42,11 @@ def runs(scratch: Path, home: Path) -> dict[str, Path]:
         "TREC": ["fit", str(SHARED / "text_trec"), *probe],
         "solar cells": ["fit", str(home / "demo" / "image" / "solar-cells.csv"), "--label", "label", *probe],
     }
-    return {name: Path(headstart(arguments, home, scratch)["run"]) for name, arguments in asked.items()}
+    return {
+        name: Path(headstart(arguments, home, scratch)["run"])
+        for name, arguments in asked.items()
+        if name in (names or asked)
+    }
 
 
 def measure(run: Path, scratch: Path, formats: tuple[str, ...]) -> dict[str, Any]:
@@ -100,18 +104,19 @@ def _by_onnx(model: Any, session: Any, items: list[Any]) -> Any:
 
 def main() -> None:
     """Fit in processes of their own, then export and measure with an empty cache."""
-    if len(sys.argv) > 2:
-        run, scratch, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    if sys.argv[1:2] == ["--run"]:
+        run, scratch, name = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
         print(json.dumps(measure(run, scratch, FORMATS.get(name, ("onnx", "int8", "torch")))))
         return
-    results: dict[str, Any] = {"card": card()}
+    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = kept if kept.get("card") == card() else {"card": card()}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        for name, run in runs(scratch, places.home()).items():
+        for name, run in runs(sys.argv[1:], scratch, places.home()).items():
             home = scratch / f"home-{run.name}"
             home.mkdir()
             (home / "weights").symlink_to(places.weights())
-            command = [sys.executable, "-m", "benchmarks.export", str(run), str(scratch), name]
+            command = [sys.executable, "-m", "benchmarks.export", "--run", str(run), str(scratch), name]
             apart = {**os.environ, "HEADSTART_HOME": str(home)}
             done = subprocess.run(command, cwd=ROOT, env=apart, stdout=subprocess.PIPE, text=True, check=True)
             results[name] = json.loads(done.stdout.splitlines()[-1])
