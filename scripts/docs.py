@@ -16,7 +16,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("", "fit", "plan", "compare", "predict", "evaluate", "report", "models", "models pull", "demo", "doctor")
+VERBS = (
+    "",
+    "fit",
+    "plan",
+    "compare",
+    "predict",
+    "evaluate",
+    "report",
+    "serve",
+    "models",
+    "models pull",
+    "demo",
+    "doctor",
+)
 
 
 def cli_page() -> str:

@@ -66,15 +66,19 @@ class Model:
     def backbone(self) -> Backbone:
         """The network with what training changed, loaded on first use. RunError when it is not the one adapted."""
         if self._backbone is None:
-            found = self._pretrained or self._load()
+            found = self.pretrained
             if self.changes is not None:  # small changes would be lost in bfloat16
                 self._backbone = run_as(found.adapted(self.changes), in_float32(self.plan.way))
             else:
                 self._backbone = run_as(found, light(self.plan.way))
         return self._backbone
 
+    @property
+    def pretrained(self) -> Backbone:
+        """The network that this model stands on, before any change; loaded anew where `fit` did not leave it here."""
+        return self._pretrained or self._load()
+
     def _load(self) -> Backbone:
-        """The pretrained network that this model stands on."""
         try:
             found = catalog.load(self.moved_to or self.provenance.name, Progress())
         except BackboneError as error:
