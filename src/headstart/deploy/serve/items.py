@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Request
@@ -17,7 +18,7 @@ from headstart.deploy.serve.settings import Settings
 from headstart.modalities.image import size_of
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
-
+MOST_ERRORS = 10  # that an answer lists
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -144,7 +145,10 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         raise Problem(400, "The body is not JSON", found[0]["msg"])
-    errors = [
-        {"detail": one["msg"], "pointer": "#/" + "/".join(str(part) for part in one["loc"])} for one in found[:10]
-    ]
+    errors = [{"detail": one["msg"], "pointer": _pointer(one["loc"])} for one in found[:MOST_ERRORS]]
     raise Problem(422, "The body is not as it should be", errors[0]["detail"], errors=errors)
+
+
+def _pointer(place: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901) as a URI fragment; pydantic also names the alternative that it tried."""
+    return "#/" + "/".join(str(part) for part in place if not str(part).startswith("list["))
