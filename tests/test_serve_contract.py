@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.settings import Settings
@@ -36,6 +37,6 @@ def test_the_server_keeps_to_its_page(page: Any, label: str) -> None:
     @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operations[label].as_strategy())
     def check(case: Any) -> None:
-        case.call_and_validate()
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])  # no schema says what is a picture
 
     check()

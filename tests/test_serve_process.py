@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -39,7 +40,11 @@ class Server:
         command = [sys.executable, "-m", "headstart.cli", "serve", str(runs / "first run"), f"two={runs / 'second'}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [*command, "--port", "0", *LIMITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            [*command, "--port", "0", *LIMITS],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
@@ -94,9 +99,12 @@ def test_slow_headers_end_the_connection(server: Server) -> None:
 def test_endless_headers_end_the_connection(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\n")
-        with pytest.raises(OSError):  # noqa: PT011
+        line = b"a: " + b"b" * 4096 + b"\r\n"
+        with suppress(OSError):  # it is cut while we write
             for _ in range(1000):
-                connection.sendall(b"a: " + b"b" * 4096 + b"\r\n")
+                connection.sendall(line)
+        with suppress(OSError):
+            assert received(connection) == b""
 
 
 def test_a_slow_body_is_a_408(server: Server) -> None:
@@ -110,7 +118,9 @@ def test_a_slow_body_is_a_408(server: Server) -> None:
 
 def test_a_large_body_is_refused_before_it_is_sent(server: Server) -> None:
     with server.connect() as connection:
-        head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 999999999\r\n\r\n"
+        head = (
+            b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 999999999\r\n\r\n"
+        )
         connection.sendall(head)
         assert received(connection).startswith(b"HTTP/1.1 413 ")
 

@@ -19,7 +19,7 @@ from headstart.deploy.serve import schemas
 from headstart.deploy.serve.batcher import BusyError, Item, UnreadableError
 from headstart.deploy.serve.engine import Answers, Engine, ForbiddenError
 from headstart.deploy.serve.gate import Gate
-from headstart.deploy.serve.items import Load, parsed, read_body, read_items
+from headstart.deploy.serve.items import Load, parsed, read_items, read_json
 from headstart.deploy.serve.problems import Problem, at_item, of_status
 from headstart.deploy.serve.settings import Settings
 from headstart.errors import HeadstartError, listed
@@ -55,7 +55,7 @@ def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
 
 def _add_predictions(app: FastAPI, engine: Engine) -> None:
     @app.post("/models/{name}/predict", **schemas.PREDICT_ONE)
-    async def predict_with_one_model(name: str, request: Request) -> Response:
+    async def predict_with_one_model(name: schemas.Name, request: Request) -> Response:
         """Predict with one model."""
         member = engine.fleet.members.get(name)
         if member is None:
@@ -84,9 +84,9 @@ def _add_models(app: FastAPI, engine: Engine) -> None:
         return _as_json({"models": [schemas.about(one) for one in engine.fleet.members.values()]})
 
     @app.put("/models/{name}", **schemas.LOAD)
-    async def load_model(name: str, request: Request) -> Response:
+    async def load_model(name: schemas.Name, request: Request) -> Response:
         """Load a run under a new name, or in the place of another; no request in flight is dropped."""
-        run = Path(parsed(Load, await read_body(request, engine.settings)).run)
+        run = Path(parsed(Load, await read_json(request, engine.settings)).run)
         try:
             replaced = await asyncio.to_thread(engine.load, name, run)
         except ForbiddenError as error:

@@ -62,12 +62,13 @@ class Ticket:
 
     def __post_init__(self) -> None:
         self.answers: list[Mapping[str, Answer]] = [{}] * len(self.items)
-        self.n_left = len(self.items)
+        self.n_left, self._lock = len(self.items), threading.Lock()
 
     def answer(self, position: int, answers: Mapping[str, Answer]) -> None:
         """What the models say of one item; the last one settles the request."""
-        self.answers[position] = answers
-        self.n_left -= 1
+        with self._lock:  # two lanes may each have some of the items
+            self.answers[position] = answers
+            self.n_left -= 1
         if self.n_left == 0:
             self.settle(None)
 
@@ -162,7 +163,9 @@ class Batcher:
         batch = [line.popleft() for _ in range(n_taken)]
         self.n_waiting -= n_taken
         self.lines = {key: line for key, line in self.lines.items() if line}
-        return [one for one in batch if not one[0].future.done()] or self._taken()
+        if self.lines:
+            self.ready.notify()  # the other lanes, of the rest
+        return [one for one in batch if not one[0].future.done()]
 
 
 def _run(lane: int, batch: Sequence[Waiting]) -> None:

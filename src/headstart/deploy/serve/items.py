@@ -80,17 +80,24 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def read_items(request: Request, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a request. Problem for all that is not as it should be."""
-    body = await read_body(request, settings)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind.startswith("image/"):
-        return "image", [picture(body, 0, settings)]
-    if kind != "application/json":
-        raise Problem(
-            415, "Unsupported media type", f"Send application/json, or one picture as image/*; this is {kind!r}."
-        )
+    if _kind(request).startswith("image/"):
+        return "image", [picture(await read_body(request, settings), 0, settings)]
+    body = await read_json(request, settings)
     if len(body) <= SMALL:
         return items_of(body, settings)
     return await asyncio.to_thread(items_of, body, settings)
+
+
+async def read_json(request: Request, settings: Settings) -> bytes:
+    """The whole body of a request that says that it is JSON. Problem where it says otherwise (415)."""
+    if _kind(request) != "application/json":
+        given = f"this is {_kind(request)!r}" if _kind(request) else "there is no Content-Type"
+        raise Problem(415, "Unsupported media type", f"Send application/json, or a picture as image/*; {given}.")
+    return await read_body(request, settings)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
 from headstart.deploy.serve.problems import MEDIA_TYPE
 from headstart.deploy.serve.settings import Settings
 from headstart.deploy.serve.shared import Member
 
+Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]  # told here, checked by the engine
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
 
 
@@ -78,7 +80,8 @@ PROBLEMS = {
     400: "The body is not JSON, or the request cannot be read.",
     401: "The token is missing or wrong.",
     403: "The run lies where this server may not look.",
-    404: "There is no such model.",
+    404: "There is no such model, or no such route.",
+    405: "The route takes other methods.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken.",
@@ -124,7 +127,7 @@ ITEMS = _body(
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     }
 )
-PREDICT_ONE = _route("Predict with one model", Predictions, (*BODY, 404), openapi_extra=ITEMS)
+PREDICT_ONE = _route("Predict with one model", Predictions, (*BODY, 404, 405), openapi_extra=ITEMS)
 PREDICT_ALL = _route("Predict with every model that takes such items", AllPredictions, BODY, openapi_extra=ITEMS)
 LIST = _route("List the models", Models, (401, 500))
 HEALTH = _route("Whether the process answers", Status, (500,))
@@ -134,7 +137,7 @@ METRICS["responses"][200] = {"description": "Done.", "content": {"text/plain": {
 LOAD = _route(
     "Load a run, or replace a model",
     About,
-    (400, 401, 403, 408, 413, 415, 422, 500),
+    (400, 401, 403, 404, 405, 408, 413, 415, 422, 500, 503),
     openapi_extra=_body(_json(Load, run={"run": "runs/reviews-2"})),
 )
 LOAD["responses"][201] = {"description": "A new model is served.", "content": _json(About)}
