@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,11 @@ OPERATIONS = {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("models")
     models = {"probe": serving.model(serving.backbone("bert", folder))}
     app = create_app(models, Settings(allowed=(folder,)))
-    yield schemathesis.openapi.from_asgi("/openapi.json", app)
-    app.state.engine.close()
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 @pytest.mark.parametrize("label", sorted(OPERATIONS))

@@ -34,6 +34,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 @pytest.fixture
 def batcher() -> Iterator[Batcher]:
     made = Batcher(Settings(waiting=100, items=64), Metrics(), n_lanes=1)
+    made.start()
     yield made
     made.close()
 
@@ -235,6 +236,7 @@ def test_a_network_that_fails_on_one_item_answers_the_others(
 
 def test_closing_finishes_what_waits_and_takes_nothing_more(bert: Backbone) -> None:
     batcher, fleet = Batcher(Settings(), Metrics(), n_lanes=2), Fleet.of({"probe": serving.model(bert)}, 2)
+    batcher.start()
     tickets = [
         Ticket(fleet=fleet, modality="text", names=frozenset({"probe"}), items=[item(text)])
         for text in serving.texts(50)

@@ -36,8 +36,7 @@ def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        for name in engine.fleet.members:
-            await asyncio.to_thread(engine.warm, engine.fleet, name)
+        await asyncio.to_thread(engine.start)
         yield
         await asyncio.to_thread(engine.close)
 

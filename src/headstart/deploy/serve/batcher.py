@@ -89,15 +89,19 @@ class Batcher:
 
     def __init__(self, settings: Settings, metrics: Metrics, n_lanes: int | None = None) -> None:
         keep_memory()
-        n_threads = torch.get_num_threads()
         self.settings, self.metrics = settings, metrics
-        self.n_lanes = n_lanes or min(n_threads, MOST_LANES)
+        self.n_lanes = n_lanes or min(torch.get_num_threads(), MOST_LANES)
         self.lines: dict[tuple[Fleet, str], deque[Waiting]] = {}  # what can be run together
         self.n_waiting = self.n_idle = 0
-        self.closed = False
+        self.closed = True  # until it is started
         self.ready = threading.Condition()
         metrics.waiting.set_function(lambda: self.n_waiting)
-        share = max(1, n_threads // self.n_lanes)
+        self.lanes: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Open the lanes."""
+        self.closed = False
+        share = max(1, torch.get_num_threads() // self.n_lanes)
         self.lanes = [
             threading.Thread(target=self._work, args=(lane, share), name=f"lane-{lane}", daemon=True)
             for lane in range(self.n_lanes)
@@ -109,7 +113,7 @@ class Batcher:
         """Let the items of a request wait for a lane; BusyError when there is no room for all, unless forced."""
         with self.ready:
             if self.closed:
-                raise BusyError("The server is stopping.")
+                raise BusyError("The server is not started, or it is stopping.")
             if not forced and self.n_waiting + len(ticket.items) > self.settings.waiting:
                 raise BusyError(f"{self.n_waiting} items wait, and {self.settings.waiting} may.")
             line = self.lines.setdefault((ticket.fleet, ticket.modality), deque())

@@ -67,6 +67,12 @@ class Engine:
                 "started with, or start it with --allow FOLDER."
             )
 
+    def start(self) -> None:
+        """Open the lanes, and predict once with each model."""
+        self.batcher.start()
+        for name in self.fleet.members:
+            self.warm(self.fleet, name)
+
     def close(self) -> None:
         """Finish what was accepted, and take nothing more."""
         self.batcher.close()
