@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from headstart.backbones.base import Backbone
+from headstart.cli.serve import named
 from headstart.deploy.model import Model
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.engine import check_name
@@ -329,6 +330,18 @@ def test_what_may_be_loaded(client: Client, bert: Backbone, tmp_path: Path) -> N
     assert "There is no run" in problem(put("new", tmp_path / "runs" / "none"), 422)["detail"]
     assert "name" in problem(put("a%20b", tmp_path / "runs" / "one"), 422)["detail"]
     problem(server.put("/models/new", json={"path": "x"}), 422)
+
+
+def test_runs_are_served_under_the_names_of_their_folders(tmp_path: Path) -> None:
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert named(["runs/my reviews", "two=runs/x", str(odd)]) == {
+        "my-reviews": Path("runs/my reviews"),
+        "two": Path("runs/x"),
+        "a-b": odd,
+    }
+    with pytest.raises(PlanError, match="x-2=other/x"):
+        named(["runs/x", "other/x"])
 
 
 def test_names_are_parts_of_urls() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -59,13 +60,11 @@ def serve(
 
 def named(runs: list[str]) -> dict[str, Path]:
     """Run folders by the names that they are served under; PlanError where two have one name."""
-    import re
-
     found: dict[str, Path] = {}
     for run in runs:
-        given, _, folder = run.rpartition("=")
-        path = Path(folder or run)
-        name = given or re.sub(r"[^A-Za-z0-9._-]+", "-", path.absolute().name).strip("-._")
+        given, is_named, folder = ("", "", "") if Path(run).exists() else run.partition("=")
+        path = Path(folder if is_named else run)
+        name = given if is_named else re.sub(r"[^A-Za-z0-9._-]+", "-", path.absolute().name).strip("-._")
         if name in found:
             raise PlanError(
                 f"{found[name]} and {path} would both be served as {name!r}. Name one of them: {name}-2={path}"
