@@ -16,7 +16,23 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("", "fit", "plan", "compare", "predict", "evaluate", "report", "models", "models pull", "demo", "doctor")
+VERBS = (
+    "",
+    "fit",
+    "plan",
+    "compare",
+    "predict",
+    "evaluate",
+    "report",
+    "export",
+    "bundle",
+    "push",
+    "serve",
+    "models",
+    "models pull",
+    "demo",
+    "doctor",
+)
 
 
 def cli_page() -> str:
@@ -35,7 +51,7 @@ def cli_page() -> str:
 def source_tree() -> str:
     """The source, one line a file: the first sentence of each module's docstring."""
     package = ROOT / "src" / "headstart"
-    files = sorted(package.rglob("*.py"), key=lambda path: (len(path.relative_to(package).parts) > 1, str(path)))
+    files = sorted(package.rglob("*.py"), key=lambda path: (path.relative_to(package).parts[:-1], path.name))
     lines, folder = ["```", "src/headstart/"], package
     for path in files:
         sentence = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]

@@ -43,6 +43,32 @@ def test_resuming_at_every_cut_gives_the_whole_pass(backbone: Backbone) -> None:
         torch.testing.assert_close(again, whole, rtol=1e-5, atol=1e-5)
 
 
+def test_one_pass_gives_pooled_stages_and_activations(backbone: Backbone) -> None:
+    inputs = backbone.collate(items_for(backbone))
+    each = backbone.pooled(inputs)
+    features, whole = backbone.outputs(inputs, {0, 1}, {1, 2})
+    assert [stage for stage in (0, 1) if not torch.equal(features[stage], each[stage])] == []
+    assert [cut for cut in (1, 2) if not torch.equal(whole[cut], backbone.activations(inputs, cut))] == []
+
+
+def test_networks_that_only_predict_share_an_activation_and_what_is_below_the_cut(backbone: Backbone) -> None:
+    items = items_for(backbone)
+    inputs = backbone.collate(items)
+    whole = backbone.pooled(inputs)[-1]
+    for cut in (1, backbone.n_stages - 1):
+        activation = backbone.activations(inputs, cut)
+        last = backbone.stages[-1].modules[-1]
+        adapted = backbone.adapted(Changes({k: v for k, v in backbone.network.state_dict().items() if last in k}))
+        upper = Resumable(adapted, cut, backbone.collate(items[:1])).for_predictions(backbone)
+        pretrained = {id(p) for p in backbone.network.parameters()}
+        below = tuple(f"{path}." for stage in backbone.stages[:cut] for path in stage.modules)
+        assert all(id(p) in pretrained for n, p in upper.network.named_parameters() if n.startswith(below))
+        other = upper.beside()
+        assert {id(p) for p in other.parameters()} == {id(p) for p in upper.parameters()}
+        for one in (upper, other, upper):
+            torch.testing.assert_close(one(backbone.placeholders(items), activation), whole, rtol=1e-5, atol=1e-5)
+
+
 def test_only_what_is_above_the_cut_is_trained(backbone: Backbone) -> None:
     items = items_for(backbone)
     example = backbone.collate(items[:1])

@@ -11,7 +11,8 @@ import hashlib
 import itertools
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -245,36 +246,48 @@ class Backbone(ABC):
         n_frozen = self.n_stages if n_frozen is None else n_frozen
         if self.runtime is not None:
             return self.runtime.pooled(inputs, n_frozen)
-        wanted = range(n_frozen)
-        return self._read(inputs, wanted, lambda output: self.pool(output, inputs).float())
+        return list(self.outputs(inputs, range(n_frozen), ())[0].values())
 
     def activations(self, inputs: Mapping[str, Tensor], cut: int) -> Tensor:
         """The whole output (N, …) of the stage below `cut`: what the stages above it go on from."""
         if self.runtime is not None:
             return self.runtime.activations(inputs, cut)
-        return self._read(inputs, [cut - 1], tensor_of)[0]
+        return self.outputs(inputs, (), (cut,))[1][cut]
 
     @torch.inference_mode()
-    def _read(self, inputs: Mapping[str, Tensor], stages: Sequence[int], look: Callable[[Any], Tensor]) -> list[Tensor]:
-        """What `look` makes of the output of each of these stages, in one pass that ends after the last."""
-        found: list[Tensor] = []
+    def outputs(
+        self, inputs: Mapping[str, Tensor], pooled: Collection[int], cuts: Collection[int]
+    ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """(stage: its pooled features, cut: the whole output of the stage below it), from one pass by torch.
 
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            found.append(look(output))
-            if len(found) == len(stages):
+        The pass ends after the deepest stage that was asked for.
+        """
+        features: dict[int, Tensor] = {}
+        whole: dict[int, Tensor] = {}
+        deepest = max([*pooled, *(cut - 1 for cut in cuts)])
+
+        def look(stage: int, output: Any) -> None:
+            if stage in pooled:
+                features[stage] = self.pool(output, inputs).float()
+            if stage + 1 in cuts:
+                whole[stage + 1] = tensor_of(output)
+            if stage == deepest:
                 raise Enough
 
-        modules = [self.network.get_submodule(self.stages[index].modules[-1]) for index in stages]
-        hooks = [module.register_forward_hook(keep) for module in modules]
         cast = {name: one.to(DTYPES[self.dtype]) if one.is_floating_point() else one for name, one in inputs.items()}
+        hooks = [
+            self.network.get_submodule(self.stages[index].modules[-1]).register_forward_hook(
+                lambda _module, _args, output, index=index: look(index, output)
+            )
+            for index in range(deepest + 1)
+        ]
         try:
-            self.network(**cast)
-        except Enough:
-            pass
+            with suppress(Enough):
+                self.network(**cast)
         finally:
             for hook in hooks:
                 hook.remove()
-        return found
+        return features, whole
 
 
 def tensor_of(output: Any) -> Tensor:

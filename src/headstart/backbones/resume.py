@@ -7,6 +7,7 @@ activation that it was given, so that masks, positions and pooling stay the mode
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -102,19 +103,39 @@ class Resumable(nn.Module):
         for hook in hooks:
             hook.remove()
         for path, module in modules.items():
-            module.forward = self._replacement(module.forward, outputs[path])
+            module.forward = HandsBack(self, module.forward, outputs[path])
 
-    def _replacement(self, original: Any, output: Any) -> Any:
-        rest = None
+    def for_predictions(self, frozen: Backbone) -> Resumable:
+        """Ready to predict; below the cut it holds the tensors of `frozen`, which runs those stages from now on."""
+        self.backbone = [frozen]
+        self.eval().requires_grad_(False)
+        for path in (path for stage in frozen.stages[: self.cut] for path in stage.modules):
+            own, same = self.network.get_submodule(path).modules(), frozen.network.get_submodule(path).modules()
+            for module, other in zip(own, same, strict=True):
+                module._parameters.update(other._parameters)
+                module._buffers.update(other._buffers)
+        return self
+
+    def beside(self) -> Resumable:
+        """Once more with the same tensors, for another thread."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return copy.deepcopy(self, {id(one): one for one in (*tensors, self.backbone[0])})
+
+
+class HandsBack:
+    """The `forward` of a frozen module: the activation that its network was given, or what it gave before."""
+
+    def __init__(self, owner: Resumable, original: Any, output: Any) -> None:
+        self.owner, self.original, self.rest = owner, original, None
         if not isinstance(output, Tensor):  # sizes and the like are the same for every example; tensors are not read
-            rest = tuple(None if isinstance(value, Tensor) else value for value in output[1:])
+            self.rest = tuple(None if isinstance(value, Tensor) else value for value in output[1:])
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if self._activation is None:
-                return original(*args, **kwargs)
-            return self._activation if rest is None else (self._activation, *rest)
-
-        return forward
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """In the form of the module's own output."""
+        activation = self.owner._activation
+        if activation is None:
+            return self.original(*args, **kwargs)
+        return activation if self.rest is None else (activation, *self.rest)
 
 
 def _copy(backbone: Backbone, cut: int) -> nn.Module:

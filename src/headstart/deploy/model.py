@@ -67,7 +67,7 @@ class Model:
     def backbone(self) -> Backbone:
         """The network with what training changed, loaded on first use. RunError when it is not the one adapted."""
         if self._backbone is None:
-            found = self._pretrained or self._load()
+            found = self.load_pretrained()
             if self.changes is not None:  # small changes would be lost in bfloat16
                 self._backbone = run_as(found.adapted(self.changes), in_float32(self.plan.way))
             else:
@@ -87,8 +87,11 @@ class Model:
         kept = self.files.get(examples.FILE)
         return None if kept is None else Examples.from_bytes(kept)
 
+    def load_pretrained(self) -> Backbone:
+        """That network for a moment: it is not kept here."""
+        return self._pretrained or self._load()
+
     def _load(self) -> Backbone:
-        """The pretrained network that this model stands on."""
         bundled = self.run / catalog.BUNDLED if self.run else None
         try:
             if bundled and bundled.is_dir() and self.moved_to is None:

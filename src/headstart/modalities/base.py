@@ -76,6 +76,10 @@ class Modality(ABC):
         """The `datasets` feature (a plain `Value`, or a dict for a struct) of the stored value."""
 
     @abstractmethod
+    def example(self) -> Any:
+        """A value that `store` takes, for trying out what has been loaded."""
+
+    @abstractmethod
     def examine(self, item: Any) -> Examined:
         """Read the stored item once: its digest, and what is wrong with it. Never raises for a bad item."""
 

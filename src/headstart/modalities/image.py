@@ -94,6 +94,10 @@ class Image(Modality):
 
         return {"path": Value("string"), "bytes": Value("binary")}
 
+    def example(self) -> np.ndarray:
+        """A grey square."""
+        return np.full((64, 64, 3), 128, dtype=np.uint8)
+
     def examine(self, item: Any) -> Examined:
         """The digest is that of the file's bytes. The picture is decoded whole, as `open` would."""
         try:
@@ -210,6 +214,18 @@ def _problem(data: bytes) -> str | None:
     except Exception as error:  # decoders raise nearly anything on damaged data
         return f"truncated or damaged: {error}"
     return None
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """(width, height) as the header tells, without decoding; None where these bytes are no picture."""
+    pil = _pillow()
+    try:
+        with pil.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except pil.DecompressionBombError:
+        return _size(data)
+    except Exception:  # decoders raise nearly anything on damaged data
+        return None
 
 
 def _size(data: bytes) -> tuple[int, int]:

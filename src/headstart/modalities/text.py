@@ -76,6 +76,10 @@ class Text(Modality):
 
         return Value("string")
 
+    def example(self) -> str:
+        """A few words."""
+        return "a few words"
+
     def examine(self, item: Any) -> Examined:
         """The digest is that of the text without the white space around it."""
         if not isinstance(item, str):

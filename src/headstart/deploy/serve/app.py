@@ -1,0 +1,168 @@
+"""The routes: predict, list and load models, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from headstart import __version__
+from headstart.deploy.model import Model
+from headstart.deploy.serve import schemas
+from headstart.deploy.serve.batcher import BusyError, Item, UnreadableError
+from headstart.deploy.serve.engine import Answers, Engine, ForbiddenError
+from headstart.deploy.serve.gate import Gate
+from headstart.deploy.serve.items import Load, parsed, read_items, read_json
+from headstart.deploy.serve.problems import Problem, at_item, of_status
+from headstart.deploy.serve.settings import Settings
+from headstart.errors import HeadstartError, listed
+
+DESCRIPTION = "Models that `headstart fit` adapted. Those on one pretrained network share one pass of it."
+
+
+def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
+    """The server of these models as an ASGI app; `app.state.engine` predicts for whatever else is mounted on it.
+
+    Loads the backbones. BackboneError or RunError when one is not here.
+    """
+    engine = Engine(models, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(engine.start)
+        yield
+        await asyncio.to_thread(engine.close)
+
+    app = FastAPI(title="Headstart", version=__version__, description=DESCRIPTION, redoc_url=None, lifespan=lifespan)
+    app.state.engine = engine
+    app.add_middleware(Gate, token=settings.token, metrics=engine.metrics)
+    app.add_exception_handler(Problem, _tell)
+    app.add_exception_handler(HTTPException, _tell_status)
+    _add_predictions(app, engine)
+    _add_models(app, engine)
+    _add_health(app, engine)
+    app.openapi = lambda: schemas.openapi(app, settings)  # type: ignore[method-assign]
+    return app
+
+
+def _add_predictions(app: FastAPI, engine: Engine) -> None:
+    @app.post("/models/{name}/predict", **schemas.PREDICT_ONE)
+    async def predict_with_one_model(name: schemas.Name, request: Request) -> Response:
+        """Predict with one model."""
+        member = engine.fleet.members.get(name)
+        if member is None:
+            raise _no_model(engine, name)
+        modality, items = await read_items(request, engine.settings)
+        if modality != member.modality:
+            raise Problem(422, "Other items than the model takes", f"{name} takes {member.model.modality.noun[1]}.")
+        answers = await _answers(engine, request, items, modality, frozenset({name}))
+        return _as_json({"predictions": [one[name] for one in answers]})
+
+    @app.post("/predict", **schemas.PREDICT_ALL)
+    async def predict_with_all_models(request: Request) -> Response:
+        """Predict with every model that takes such items, in one pass of what they share."""
+        modality, items = await read_items(request, engine.settings)
+        names = engine.fleet.taking(modality)
+        if not names:
+            raise Problem(422, "Other items than the models take", f"No model here takes items of the kind {modality}.")
+        answers = await _answers(engine, request, items, modality, names)
+        return _as_json({"models": {name: {"predictions": [one[name] for one in answers]} for name in sorted(names)}})
+
+
+def _add_models(app: FastAPI, engine: Engine) -> None:
+    @app.get("/models", **schemas.LIST)
+    async def list_models() -> Response:
+        """What is served."""
+        return _as_json({"models": [schemas.about(one) for one in engine.fleet.members.values()]})
+
+    @app.put("/models/{name}", **schemas.LOAD)
+    async def load_model(name: schemas.Name, request: Request) -> Response:
+        """Load a run under a new name, or in the place of another; no request in flight is dropped."""
+        run = Path(parsed(Load, await read_json(request, engine.settings)).run)
+        try:
+            replaced = await asyncio.to_thread(engine.load, name, run)
+        except ForbiddenError as error:
+            raise Problem(403, "The run may not be loaded", str(error)) from None
+        except HeadstartError as error:
+            raise Problem(422, "The run cannot be loaded", str(error)) from None
+        return _as_json(schemas.about(engine.fleet.members[name]), 200 if replaced else 201)
+
+
+def _add_health(app: FastAPI, engine: Engine) -> None:
+    @app.get("/healthz", **schemas.HEALTH)
+    async def is_alive() -> Response:
+        """Whether the process answers."""
+        return _as_json({"status": "ok"})
+
+    @app.get("/readyz", **schemas.READY)
+    async def is_ready() -> Response:
+        """Whether it takes work."""
+        if engine.batcher.closed:
+            raise _refused(engine, "stopping", "The server is stopping", "It takes no more work.")
+        return _as_json({"status": "ok"})
+
+    @app.get("/metrics", **schemas.METRICS)
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return PlainTextResponse(engine.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _answers(
+    engine: Engine, request: Request, items: Sequence[Item], modality: str, names: frozenset[str]
+) -> Answers:
+    """What the models say. Problem: no room or too late (503), an item that cannot be read (422)."""
+    try:
+        ticket = engine.submit(items, modality, names)
+    except BusyError as error:
+        raise _refused(engine, "full", "The server is busy", str(error)) from None
+    future, gone = asyncio.wrap_future(ticket.future), asyncio.ensure_future(_is_gone(request))
+    either: list[asyncio.Future[Any]] = [future, gone]
+    try:
+        await asyncio.wait(either, timeout=engine.settings.answer_s, return_when=asyncio.FIRST_COMPLETED)
+        if future.done():
+            return future.result()
+        if gone.done():
+            raise Problem(499, "The client went away")
+        raise _refused(engine, "late", "The answer took too long", f"It takes over {engine.settings.answer_s:g} s.")
+    except UnreadableError as error:
+        raise at_item(error.position, error.problem) from None
+    finally:
+        future.cancel()  # what no one waits for is not run
+        gone.cancel()
+
+
+async def _is_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _refused(engine: Engine, reason: str, title: str, detail: str) -> Problem:
+    engine.metrics.shed.labels(reason).inc()
+    return Problem(503, title, detail, headers={"retry-after": str(engine.settings.retry_s)})
+
+
+def _no_model(engine: Engine, name: str) -> Problem:
+    return Problem(
+        404, "No such model", f"There is no model {name!r}; here are: {listed(sorted(engine.fleet.members))}."
+    )
+
+
+def _as_json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), status, media_type="application/json")
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response(request.url.path)
+
+
+async def _tell_status(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return of_status(error.status_code, error.headers).response(request.url.path)
