@@ -18,9 +18,11 @@ from PIL import Image
 
 import headstart
 from headstart import places
+from headstart.backbones.pixels import Pixels
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import export, parity
 from headstart.deploy.export.onnx import answer
+from headstart.deploy.export.pixels import Squash
 from headstart.deploy.export.whole import Whole, exact
 from headstart.deploy.model import Model
 from headstart.errors import BackboneError, DataError, PlanError, RunError
@@ -70,6 +72,16 @@ def test_image_onnx_resizes_as_the_model(parts: Model, image_onnx: Path) -> None
     rough = [Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)) for _ in range(3)]
     pictures = [one.resize(size, 3) for one, size in zip(rough, ((500, 375), (60, 90), (224, 224)), strict=True)]
     assert np.allclose(answer(image_onnx, pictures), exact(parts).predict_proba(pictures), atol=1e-3)
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+@pytest.mark.parametrize("size", [(300, 300), (500, 333), (100, 80), (224, 1000), (224, 224), (112, 448), (3, 2)])
+def test_pixels_are_resized_as_pillow_does(size: tuple[int, int], resample: int) -> None:
+    pixels = Pixels(side=224, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), resample=resample)
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    found = Squash(pixels.to_json())(torch.from_numpy(np.array(picture)[None]))
+    assert torch.allclose(found, pixels.tensor([picture]), atol=1e-5)  # one level of 255 would be .01 and more
 
 
 def test_onnx_takes_many_at_once(texts: Model, text_onnx: Path) -> None:
@@ -124,7 +136,8 @@ def test_the_program_loads_alone(parts: Model, tmp_path: Path) -> None:
     folder = export(parts, "torch", tmp_path / "out").folder
     pictures = [Image.new("RGB", (64, 64), color) for color in ("red", "white", "black")]
     loaded: Any = torch.export.load(folder / "model.pt2").module()
-    found = loaded(**parts.backbone.collate(pictures)).detach().numpy()
+    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+    found = loaded(pixels=pixels).detach().numpy()
     assert np.allclose(found, exact(parts).predict_proba(pictures), atol=1e-5)
 
 
@@ -139,10 +152,10 @@ def test_8_bits_state_their_cost(texts: Model, tmp_path: Path) -> None:
     "spoil", [lambda p: {**p, "std": [2 * one for one in p["std"]]}, lambda p: {**p, "mean": [0.0, 0.0, 0.0]}]
 )
 def test_a_broken_export_is_refused(parts: Model, tmp_path: Path, monkeypatch: Any, spoil: Callable[..., Any]) -> None:
-    from headstart.deploy.export import onnx
+    from headstart.deploy.export import whole
 
-    right = onnx._take_raw_pixels
-    monkeypatch.setattr(onnx, "_take_raw_pixels", lambda file, preprocessing: right(file, spoil(preprocessing)))
+    right = whole.Squash
+    monkeypatch.setattr(whole, "Squash", lambda preprocessing: right(spoil(preprocessing)))
     soft = replace(parts, head=LinearHead(parts.head.weight / 10, parts.head.bias / 10))  # these data leave no doubt
     with pytest.raises(RunError, match=r"was not kept: \d+ of 48 validation examples differ .*\.png"):
         export(soft, "onnx", tmp_path / "out")

@@ -116,9 +116,16 @@ class Pooled(Outputs):
 
 
 def export(
-    network: nn.Module, inputs: Mapping[str, Tensor], file: Path, output_names: Sequence[str] | None = None
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    file: Path,
+    axes: dict[str, Any] | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> None:
-    """Write the network as ONNX for any number of examples, and of tokens; `inputs` are an example of one or more."""
+    """Write the network as ONNX; `inputs` are an example of one or more.
+
+    `axes` says which ones of each input may differ; default: the number of examples, and of tokens.
+    """
     example = {name: torch.cat([one, one])[:2] for name, one in inputs.items()}
     making = file.with_name(f"making-{uuid.uuid4().hex}.onnx")
     making.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +135,7 @@ def export(
             (),
             kwargs=example,
             dynamo=True,
-            dynamic_shapes={name: dynamic_axes(name) for name in example},
+            dynamic_shapes=axes or {name: _dynamic(name) for name in example},
             input_names=list(example),
             output_names=output_names,
             verbose=False,
@@ -137,9 +144,9 @@ def export(
     making.rename(file)
 
 
-def dynamic_axes(name: str, most_tokens: int = MOST_TOKENS) -> dict[int, Any]:
+def _dynamic(name: str) -> dict[int, Any]:
     """The axes of an input that differ from batch to batch."""
-    tokens = {} if name == "pixel_values" else {1: torch.export.Dim("tokens", max=most_tokens)}
+    tokens = {} if name == "pixel_values" else {1: torch.export.Dim("tokens", max=MOST_TOKENS)}
     return {0: torch.export.Dim("examples"), **tokens}
 
 

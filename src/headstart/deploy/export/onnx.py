@@ -1,7 +1,6 @@
 """ONNX: one file for ONNX Runtime alone. For pictures it takes raw pixels, and resizes and normalises them itself.
 
-Beside it lie `predict.py`, which needs no more than onnxruntime and numpy, and for texts `tokens.py`. ONNX Runtime's
-antialiased Resize of 8-bit pixels follows Pillow's to the digit but for a few pixels.
+Beside it lie `predict.py`, which needs no more than onnxruntime and numpy, and for texts `tokens.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from headstart.deploy.export.tokens import write_tokenizer, write_tokens
-from headstart.deploy.export.whole import Whole
+from headstart.deploy.export.whole import exportable
 from headstart.deploy.model import Model
 from headstart.engine.onnx import can_export, export, in_8_bits, quietly
-from headstart.errors import MissingExtraError, PlanError
+from headstart.errors import MissingExtraError
 
-FILE, OPSET, IR = "model.onnx", 18, 10
-FILTERS = {2: "linear", 3: "cubic"}  # PIL's number: ONNX's name
+FILE = "model.onnx"
 HERE = Path(__file__).parent
 
 
@@ -28,9 +26,8 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     """Write the files; gives what `predict.py` computes: opened items -> scores (N, K)."""
     if not can_export():
         raise MissingExtraError("onnxruntime", "onnx")
-    backbone = model.backbone
-    file = folder / FILE
-    export(Whole(model), backbone.collate(list(opened[:2])), file, ["scores"])
+    what, file = exportable(model), folder / FILE
+    export(what.module, what.inputs, file, what.axes, ["scores"])
     is_text = model.backbone.modality == "text"
     if int8:
         with quietly():
@@ -38,8 +35,6 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     if is_text:
         write_tokenizer(model, folder)
         write_tokens(folder)
-    else:
-        _take_raw_pixels(file, backbone.preprocessing)
     example = (HERE / ("predict_text.py.txt" if is_text else "predict_image.py.txt")).read_text()
     (folder / "predict.py").write_text(example)
     return lambda items: answer(folder, items)
@@ -58,51 +53,6 @@ def answer(folder: Path, items: Sequence[Any]) -> np.ndarray:
         sys.modules.pop("tokens", None)
 
 
-def _take_raw_pixels(file: Path, preprocessing: dict[str, Any]) -> None:
-    """Put the preprocessing before the network: `pixels` (N, H, W, 3) uint8, of any height and width."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    side, mean, std = preprocessing["side"], preprocessing["mean"], preprocessing["std"]
-    if preprocessing["resample"] not in FILTERS:
-        raise PlanError(
-            f"This backbone resizes pictures with PIL's filter {preprocessing['resample']}, and ONNX knows only "
-            f"bilinear (2) and bicubic (3). Use --format torch."
-        )
-    graph = onnx.load(str(file))
-    constants: dict[str, np.ndarray] = {
-        "hw": np.array([side, side], dtype=np.int64),
-        "mean": 255 * np.array(mean, dtype=np.float32).reshape(3, 1, 1),
-        "std": 255 * np.array(std, dtype=np.float32).reshape(3, 1, 1),
-    }
-    nodes = [
-        helper.make_node("Transpose", ["pixels"], ["pixels_nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Shape", ["pixels_nchw"], ["pixels_nc"], start=0, end=2),
-        helper.make_node("Concat", ["pixels_nc", "pixels_hw"], ["pixels_sizes"], axis=0),
-        helper.make_node(
-            "Resize",
-            ["pixels_nchw", "", "", "pixels_sizes"],
-            ["pixels_resized"],
-            mode=FILTERS[preprocessing["resample"]],
-            antialias=1,
-            cubic_coeff_a=-0.5,
-        ),
-        helper.make_node("Cast", ["pixels_resized"], ["pixels_float"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels_float", "pixels_mean"], ["pixels_centred"]),
-        helper.make_node("Div", ["pixels_centred", "pixels_std"], ["pixel_values"]),
-    ]
-    body = graph.graph
-    examples = body.input[0].type.tensor_type.shape.dim[0].dim_param or "examples"
-    old = list(body.node)
-    del body.node[:]
-    body.node.extend([*nodes, *old])
-    del body.input[:]
-    body.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [examples, "height", "width", 3]))
-    body.initializer.extend(numpy_helper.from_array(array, f"pixels_{name}") for name, array in constants.items())
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(file))
-
-
 def _text_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None:
     """Weights of matrix products in 8 bits, their inputs scaled as they are met (dynamic)."""
     small = in_8_bits(file)
@@ -111,6 +61,7 @@ def _text_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None:
 
 def _pictures_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None:
     """Weights and activations of convolutions in 8 bits, scaled by what the opened pictures show (static)."""
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -126,6 +77,8 @@ def _pictures_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None
 
     whole, small = file.with_name("whole.onnx"), file.with_name("small.onnx")
     quant_pre_process(str(file), str(whole), skip_symbolic_shape=True)
+    nodes = onnx.load(str(whole)).graph.node
+    first = next((i for i, node in enumerate(nodes) if node.op_type == "Conv"), 0)
     quantize_static(
         str(whole),
         str(small),
@@ -135,6 +88,7 @@ def _pictures_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv", "Clip", "Add"],
+        nodes_to_exclude=[node.name for node in nodes[:first]],  # the preprocessing
         extra_options={"ActivationSymmetric": False},
     )
     small.replace(file)

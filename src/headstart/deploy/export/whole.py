@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
+from headstart.deploy.export.pixels import MOST_PIXELS, Squash
 from headstart.deploy.model import Model
-from headstart.engine.onnx import Pooled
+from headstart.engine.onnx import MOST_TOKENS, Pooled
 from headstart.engine.ways import EXACT
 from headstart.errors import PlanError
 
@@ -39,6 +42,39 @@ class Whole(nn.Module):
         """Scores (N, K) float32. Keyword arguments by name, since the exporter reads the signature."""
         pooled = self.pooled(input_ids, attention_mask, pixel_values)
         return self.final(nn.functional.linear(torch.cat(pooled, dim=1), self.weight, self.bias))
+
+
+class FromPixels(nn.Module):
+    """A model of pictures from raw pixels to its scores."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.squash, self.whole = Squash(model.backbone.preprocessing), Whole(model)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pictures (N, H, W, 3) uint8 of one size to scores (N, K) float32."""
+        return self.whole(pixel_values=self.squash(pixels))
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A module in `eval()`, an example of its inputs by name, and the axes of each that may differ."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    axes: dict[str, dict[int, Any]]
+
+
+def exportable(model: Model) -> Exportable:
+    """The model from tokens, or from raw pixels, to its scores."""
+    backbone = model.backbone
+    if backbone.modality == "image":
+        sides = {axis: Dim(name, max=MOST_PIXELS) for axis, name in ((1, "height"), (2, "width"))}
+        inputs = {"pixels": torch.randint(0, 256, (2, 250, 300, 3), dtype=torch.uint8)}
+        return Exportable(FromPixels(model).eval(), inputs, {"pixels": {0: Dim("examples"), **sides}})
+    inputs = backbone.collate(["an example", "of two texts"])
+    axes = {0: Dim("examples"), 1: Dim("tokens", max=backbone.preprocessing.get("max_tokens", MOST_TOKENS))}
+    return Exportable(Whole(model).eval(), inputs, dict.fromkeys(inputs, axes))
 
 
 def calibrated_head(model: Model) -> tuple[Tensor, Tensor]:
