@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 _PREVIEW_PIXELS = 160
 _CLASSICAL_PIXELS = 64
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+)  # what a stranger may send; others start programs, or parse long
 _DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: "I", "I;16", "I;16B", "F"
 
 
@@ -217,10 +225,10 @@ def _problem(data: bytes) -> str | None:
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the header tells, without decoding; None where these bytes are no picture."""
+    """(width, height) as the header tells, without decoding; None where these bytes are no picture in `FORMATS`."""
     pil = _pillow()
     try:
-        with pil.open(io.BytesIO(data)) as picture:
+        with pil.open(io.BytesIO(data), formats=FORMATS) as picture:
             return picture.size
     except pil.DecompressionBombError:
         return _size(data)

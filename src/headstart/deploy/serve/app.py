@@ -22,6 +22,7 @@ from headstart.deploy.serve.gate import Gate
 from headstart.deploy.serve.items import Load, parsed, read_items, read_json
 from headstart.deploy.serve.problems import Problem, at_item, of_status
 from headstart.deploy.serve.settings import Settings
+from headstart.deploy.serve.shared import Fleet
 from headstart.errors import HeadstartError, listed
 
 DESCRIPTION = "Models that `headstart fit` adapted. Those on one pretrained network share one pass of it."
@@ -56,23 +57,25 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
     @app.post("/models/{name}/predict", **schemas.PREDICT_ONE)
     async def predict_with_one_model(name: schemas.Name, request: Request) -> Response:
         """Predict with one model."""
-        member = engine.fleet.members.get(name)
-        if member is None:
-            raise _no_model(engine, name)
+        fleet = engine.fleet  # the one that this request ends on
+        if (member := fleet.members.get(name)) is None:
+            known = listed(sorted(fleet.members))
+            raise Problem(404, "No such model", f"There is no model {name!r}; here are: {known}.")
         modality, items = await read_items(request, engine.settings)
         if modality != member.modality:
             raise Problem(422, "Other items than the model takes", f"{name} takes {member.model.modality.noun[1]}.")
-        answers = await _answers(engine, request, items, modality, frozenset({name}))
+        answers = await _answers(engine, request, fleet, items, modality, frozenset({name}))
         return _as_json({"predictions": [one[name] for one in answers]})
 
     @app.post("/predict", **schemas.PREDICT_ALL)
     async def predict_with_all_models(request: Request) -> Response:
         """Predict with every model that takes such items, in one pass of what they share."""
+        fleet = engine.fleet
         modality, items = await read_items(request, engine.settings)
-        names = engine.fleet.taking(modality)
+        names = fleet.taking(modality)
         if not names:
             raise Problem(422, "Other items than the models take", f"No model here takes items of the kind {modality}.")
-        answers = await _answers(engine, request, items, modality, names)
+        answers = await _answers(engine, request, fleet, items, modality, names)
         return _as_json({"models": {name: {"predictions": [one[name] for one in answers]} for name in sorted(names)}})
 
 
@@ -90,6 +93,8 @@ def _add_models(app: FastAPI, engine: Engine) -> None:
             replaced = await asyncio.to_thread(engine.load, name, run)
         except ForbiddenError as error:
             raise Problem(403, "The run may not be loaded", str(error)) from None
+        except BusyError as error:
+            raise _refused(engine, "stopping", "The server is stopping", str(error)) from None
         except HeadstartError as error:
             raise Problem(422, "The run cannot be loaded", str(error)) from None
         return _as_json(schemas.about(engine.fleet.members[name]), 200 if replaced else 201)
@@ -115,11 +120,11 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
 
 
 async def _answers(
-    engine: Engine, request: Request, items: Sequence[Item], modality: str, names: frozenset[str]
+    engine: Engine, request: Request, fleet: Fleet, items: Sequence[Item], modality: str, names: frozenset[str]
 ) -> Answers:
     """What the models say. Problem: no room or too late (503), an item that cannot be read (422)."""
     try:
-        ticket = engine.submit(items, modality, names)
+        ticket = engine.submit(fleet, items, modality, names)
     except BusyError as error:
         raise _refused(engine, "full", "The server is busy", str(error)) from None
     future, gone = asyncio.wrap_future(ticket.future), asyncio.ensure_future(_is_gone(request))
@@ -146,12 +151,6 @@ async def _is_gone(request: Request) -> None:
 def _refused(engine: Engine, reason: str, title: str, detail: str) -> Problem:
     engine.metrics.shed.labels(reason).inc()
     return Problem(503, title, detail, headers={"retry-after": str(engine.settings.retry_s)})
-
-
-def _no_model(engine: Engine, name: str) -> Problem:
-    return Problem(
-        404, "No such model", f"There is no model {name!r}; here are: {listed(sorted(engine.fleet.members))}."
-    )
 
 
 def _as_json(value: Any, status: int = 200) -> Response:

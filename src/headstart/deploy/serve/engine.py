@@ -29,9 +29,9 @@ class Engine:
         self.fleet = Fleet.of(models, self.batcher.n_lanes)
         self._loading = threading.Lock()
 
-    def submit(self, items: Sequence[Item], modality: str, names: frozenset[str]) -> Ticket:
+    def submit(self, fleet: Fleet, items: Sequence[Item], modality: str, names: frozenset[str]) -> Ticket:
         """Let items wait for answers by these models, which `Ticket.future` has; BusyError when there is no room."""
-        ticket = Ticket(fleet=self.fleet, modality=modality, names=names, items=items)
+        ticket = Ticket(fleet=fleet, modality=modality, names=names, items=items)
         self.batcher.submit(ticket)
         return ticket
 

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from headstart.deploy.serve.batcher import Item
 from headstart.deploy.serve.problems import Problem, at_item
 from headstart.deploy.serve.settings import Settings
-from headstart.modalities.image import size_of
+from headstart.errors import listed
+from headstart.modalities.image import FORMATS, size_of
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
 MOST_ERRORS = 10  # that an answer lists
@@ -81,11 +82,10 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 async def read_items(request: Request, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a request. Problem for all that is not as it should be."""
     if _kind(request).startswith("image/"):
-        return "image", [picture(await read_body(request, settings), 0, settings)]
-    body = await read_json(request, settings)
-    if len(body) <= SMALL:
-        return items_of(body, settings)
-    return await asyncio.to_thread(items_of, body, settings)
+        read, body = one_picture, await read_body(request, settings)
+    else:
+        read, body = items_of, await read_json(request, settings)
+    return read(body, settings) if len(body) <= SMALL else await asyncio.to_thread(read, body, settings)
 
 
 async def read_json(request: Request, settings: Settings) -> bytes:
@@ -98,6 +98,11 @@ async def read_json(request: Request, settings: Settings) -> bytes:
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def one_picture(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is a picture's file."""
+    return "image", [picture(body, 0, settings)]
 
 
 def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
@@ -138,7 +143,7 @@ def picture(data: bytes, position: int, settings: Settings) -> Item:
         raise at_item(position, "empty file")
     size = size_of(data)
     if size is None:
-        raise at_item(position, "not a picture that Pillow can read")
+        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}")
     if size[0] * size[1] > settings.pixels:
         raise at_item(position, f"{size[0]:,} × {size[1]:,} pixels, and a picture may have {settings.pixels:,} in all")
     return Item({"path": None, "bytes": data}, data)

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -30,7 +30,6 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     access_log: bool = False,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Serve the models until SIGTERM or SIGINT, then finish what was accepted and return.
 
@@ -53,7 +52,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
     server = _Server(config)
-    server.said = lambda: say(
+    server.said = (
         f"Serving {listed(models)} at {address}: POST /models/NAME/predict, POST /predict, GET /models, /docs, /metrics"
     )
     server.run([listening])
@@ -97,13 +96,13 @@ def _listening(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says when it is ready, and ends a stop that was asked for with exit code 0."""
 
-    said: Callable[[], None]
+    said: str
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the doors."""
         await super().startup(sockets)
         if self.started:
-            self.said()
+            print(self.said, flush=True)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
