@@ -16,7 +16,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("", "fit", "plan", "compare", "predict", "evaluate", "report", "models", "models pull", "demo", "doctor")
+VERBS = (
+    *("", "fit", "plan", "compare", "predict", "evaluate", "report", "app", "studio"),
+    *("models", "models pull", "demo", "doctor"),
+)
 
 
 def cli_page() -> str:
