@@ -15,9 +15,12 @@ from headstart.errors import MissingExtraError, PlanError
 from tests.conftest import call
 
 pytest.importorskip("gradio")
-pytestmark = pytest.mark.filterwarnings(  # Gradio's own: what it imports, and how it uses Starlette
-    "ignore::DeprecationWarning", "ignore::FutureWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("gradio_loops"),
+    pytest.mark.filterwarnings(  # Gradio's own: what it imports, and event loops that it leaves open
+        "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 HERE = "http://127.0.0.1"
 
 

@@ -18,7 +18,12 @@ from headstart.studio.workspace import Stopped, Studio, Watched, understand
 from tests.conftest import review_rows, write_csv
 
 pytest.importorskip("gradio")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Gradio's own
+pytestmark = [
+    pytest.mark.usefixtures("gradio_loops"),
+    pytest.mark.filterwarnings(  # Gradio's own: what it imports, and event loops that it leaves open
+        "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 PATIENCE_S = 300
 
 

@@ -29,7 +29,8 @@ TOKEN = "HEADSTART_TOKEN"  # environment variable with the password
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHOWN = ("image", "text")  # modalities that the page has an input for
 ACCENT = "#0a5a83"  # the report's
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"  # Gradio's own scripts need the unsafe ones
+# Gradio's own scripts need the unsafe ones
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 CSS = Path(__file__).with_name("app.css")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,91 +49,99 @@ def mount(app: FastAPI, studio: Studio, path: str = "/") -> FastAPI:
         except KeyError:
             return HTMLResponse(answer.problem(f"The studio has made no run called {name!r}."), status_code=404)
 
-    return mount_page(app, blocks(studio), path, max_file_size=MOST_UPLOAD)
+    return mount_page(app, Page(studio).blocks, path, max_file_size=MOST_UPLOAD)
 
 
-def blocks(studio: Studio) -> Any:
-    """Gradio's Blocks: one `view` says what every part of the page shows, for whatever happened last."""
-    gr = gradio()
-    with gr.Blocks(title="Headstart studio", analytics_enabled=False) as page:
+class Page:
+    """Gradio's Blocks: whatever happens, one `view` says what every part of the page shows."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.gr = gradio()
+        with self.gr.Blocks(title="Headstart studio", analytics_enabled=False) as self.blocks:
+            self._lay_out()
+            self._connect()
+
+    def _lay_out(self) -> None:
+        gr = self.gr
         gr.HTML(HEAD)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                upload = gr.File(label="A .zip of class folders, or a table", height=180)
-                input = gr.Dropdown(label="Column with the texts or file names", visible=False)
-                label = gr.Dropdown(label="Column to predict", visible=False)
-                fit = gr.Button("Fit", variant="primary", interactive=False)
-                stop = gr.Button("Stop", visible=False)
+                self.upload = gr.File(label="A .zip of class folders, or a table", height=180)
+                self.input = gr.Dropdown(label="Column with the texts or file names", visible=False)
+                self.label = gr.Dropdown(label="Column to predict", visible=False)
+                self.fit = gr.Button("Fit", variant="primary", interactive=False)
+                self.stop = gr.Button("Stop", visible=False)
             with gr.Column(scale=3, min_width=320):
-                data = gr.HTML(EMPTY)
-        progress = gr.HTML()
-        outcome = gr.HTML()
-        with gr.Column(visible=False) as trial:
+                self.data = gr.HTML(EMPTY)
+        self.progress = gr.HTML()
+        self.outcome = gr.HTML()
+        with gr.Column(visible=False) as self.trial:
             gr.HTML('<div class="hs-part"><h4>Try it</h4></div>')
-            picture, text, button = panel(lambda: studio.model, None)
-        with gr.Accordion("The whole report", visible=False) as report:
-            frame = gr.HTML()
-    shown = [input, label, fit, stop, data, progress, outcome, trial, picture, text, button, report, frame]
+            self.picture, self.text, self.ask = panel(lambda: self.studio.model, None)
+        with gr.Accordion("The whole report", open=False, visible=False) as self.report:
+            self.frame = gr.HTML()
 
-    def view(trouble: str = "") -> list[Any]:
-        seen, model = studio.understood, studio.model
+    def _connect(self) -> None:
+        private: dict[str, Any] = {"api_visibility": "private"}
+        quiet: dict[str, Any] = {**private, "concurrency_limit": None, "show_progress": "hidden"}
+        shown = list(self.view())
+        self.upload.upload(self.after(lambda path: self.studio.take(Path(path))), self.upload, shown, **private)
+        for chooser in (self.input, self.label):
+            chooser.input(self.after(self.studio.choose), [self.input, self.label], shown, **private)
+        self.stop.click(self.studio.stop, **private)
+        for event, act in ((self.fit.click, self.after(self.studio.start)), (self.blocks.load, self.view)):
+            begun = event(act, None, shown, **quiet)
+            begun.then(self.watch, None, self.progress, **quiet).then(self.view, None, shown, **quiet)
+
+    def view(self, trouble: str = "") -> dict[Any, Any]:
+        """What each part shows now; `trouble` is what stood in the way of the user's last act."""
+        studio, update = self.studio, self.gr.update
+        seen, fit, model = studio.understood, studio.fit, studio.model
         takes = registry.plugin_name(model.modality) if model is not None else None
-        trouble = trouble or (studio.fit.trouble if studio.fit is not None else "")
+        trouble = trouble or (fit.trouble if fit is not None else "")
         told = answer.problem(trouble) if trouble else ""
-        return [
-            *_choosers(gr, seen),
-            gr.update(interactive=seen is not None and not seen.trouble and not studio.fitting),
-            gr.update(visible=studio.fitting),
-            data_html(seen) if seen is not None else EMPTY,
-            progress_html(studio.fit) if studio.fit is not None and studio.fitting else "",
-            told + (outcome_html(model) if model is not None else ""),
-            gr.update(visible=model is not None),
-            gr.update(visible=takes == "image"),
-            gr.update(visible=takes == "text"),
-            gr.update(visible=model is not None),
-            gr.update(visible=model is not None),
-            report_frame(model.run.name) if model is not None and model.run is not None else "",
-        ]
+        return {
+            self.input: self._chooser(seen, "input_name"),
+            self.label: self._chooser(seen, "label_name"),
+            self.fit: update(interactive=seen is not None and not seen.trouble and not studio.fitting),
+            self.stop: update(visible=studio.fitting),
+            self.data: data_html(seen) if seen is not None else EMPTY,
+            self.progress: progress_html(fit) if fit is not None and studio.fitting else "",
+            self.outcome: told + (outcome_html(model) if model is not None else ""),
+            self.trial: update(visible=model is not None),
+            self.picture: update(visible=takes == "image"),
+            self.text: update(visible=takes == "text"),
+            self.ask: update(visible=model is not None),
+            self.report: update(visible=model is not None),
+            self.frame: report_frame(model.run.name) if model is not None and model.run is not None else "",
+        }
 
-    def after(act: Any) -> Any:
+    def after(self, act: Callable[..., None]) -> Callable[..., dict[Any, Any]]:
         """The view after an act of the user; what stands in its way is told."""
 
-        def acted(*given: Any) -> list[Any]:
+        def acted(*given: Any) -> dict[Any, Any]:
             try:
                 act(*given)
             except HeadstartError as error:
-                return view(str(error))
-            return view()
+                return self.view(str(error))
+            return self.view()
 
         return acted
 
-    def watch() -> Iterator[str]:
-        while studio.fit is not None and studio.fitting:
-            yield progress_html(studio.fit)
+    def watch(self) -> Iterator[str]:
+        """The progress of a fit for as long as it lasts."""
+        while self.studio.fit is not None and self.studio.fitting:
+            yield progress_html(self.studio.fit)
             time.sleep(REFRESH_S)
         yield ""
 
-    private: dict[str, Any] = {"api_visibility": "private"}
-    watching: dict[str, Any] = {**private, "concurrency_limit": None, "show_progress": "hidden"}
-    upload.upload(after(lambda path: studio.take(Path(path))), upload, shown, **private)
-    for chooser in (input, label):
-        chooser.input(after(studio.choose), [input, label], shown, **private)
-    fit.click(after(studio.start), None, shown, **private).then(watch, None, progress, **watching).then(
-        view, None, shown, **private
-    )
-    stop.click(studio.stop, **private)
-    page.load(view, None, shown, **private).then(watch, None, progress, **watching).then(view, None, shown, **private)
-    return page
-
-
-def _choosers(gr: Any, seen: Understood | None) -> list[Any]:
-    """The dropdowns of the input and of the label; hidden where there is nothing to choose."""
-    if seen is None or not seen.columns:
-        return [gr.update(visible=False), gr.update(visible=False)]
-    dataset = seen.dataset
-    input = dataset.input_name if dataset is not None else None
-    label = dataset.label_name if dataset is not None and dataset.task is not None else None
-    return [gr.update(visible=True, choices=seen.columns, value=value) for value in (input, label)]
+    def _chooser(self, seen: Understood | None, role: str) -> Any:
+        """A dropdown of the columns; hidden where there is nothing to choose."""
+        if seen is None or not seen.columns:
+            return self.gr.update(visible=False)
+        known = seen.dataset is not None and (role == "input_name" or seen.dataset.task is not None)
+        return self.gr.update(visible=True, choices=seen.columns, value=getattr(seen.dataset, role) if known else None)
 
 
 def data_html(seen: Understood) -> str:
