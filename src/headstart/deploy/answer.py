@@ -40,6 +40,7 @@ class Word:
     """A piece of a text, and what it did."""
 
     text: str
+    space: str  # that follows it
     weight: float  # how much the score falls without it
     share: float  # the same, -1 … 1, beside the piece that did most
 
@@ -105,7 +106,10 @@ def weighed_words(model: Model, answer: Answer) -> list[Word]:
         return []
     found = explain.word_weights(model, opened, answer.score)
     most = max((abs(weight) for _, weight in found), default=0.0) or 1.0
-    return [Word(text=text, weight=weight, share=weight / most) for text, weight in found]
+    return [
+        Word(text=text.rstrip(), space=text[len(text.rstrip()) :], weight=weight, share=weight / most)
+        for text, weight in found
+    ]
 
 
 def heated_picture(model: Model, answer: Answer) -> str:

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 TOKEN = "HEADSTART_TOKEN"  # environment variable with the password
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHOWN = ("image", "text")  # modalities that the page has an input for
-ACCENT = "#0a5a83"  # the report's
+PAPER = ("#fdfcf9", "#15171a")  # the report's, light and dark
+BLUES = (  # light to dark around the report's accent
+    *("#eff6fa", "#d9eaf3", "#b3d5e7", "#74bbea", "#3f8fbb"),
+    *("#0a5a83", "#0a5a83", "#084a6c", "#063b56", "#052d42", "#031f2e"),
+)
 # Gradio's own scripts need the unsafe ones
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 CSS = Path(__file__).with_name("app.css")
@@ -86,12 +90,9 @@ def mount_page(app: FastAPI, page: Any, path: str = "/", **settings: Any) -> Fas
     gr = gradio()
     system = [gr.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "Arial", "sans-serif")]
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")]
-    theme = gr.themes.Default(font=system, font_mono=mono, neutral_hue="stone", radius_size="sm").set(
-        body_background_fill="#fdfcf9",
-        button_primary_background_fill=ACCENT,
-        button_primary_background_fill_hover="#084a6c",
-        button_primary_text_color="#ffffff",
-    )
+    blue = gr.themes.Color(*BLUES, name="headstart")
+    theme = gr.themes.Default(font=system, font_mono=mono, primary_hue=blue, neutral_hue="stone", radius_size="sm")
+    theme = theme.set(body_background_fill=PAPER[0], body_background_fill_dark=PAPER[1])
     quiet: dict[str, Any] = {"footer_links": [], "run_history": False, "ssr_mode": False, "pwa": False}
     return gr.mount_gradio_app(app, page, path=path, theme=theme, css_paths=[CSS], **quiet, **settings)
 

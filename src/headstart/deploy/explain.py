@@ -32,6 +32,7 @@ MOST_PARTS = 64  # words of a text that are left out one at a time; of a longer 
 PATCHES = 8  # of a picture, a side
 OCCLUDED_PIXELS = 256  # the longer side of a picture that is covered patch by patch
 WEAK, STRONG = (255, 196, 0), (214, 40, 20)  # RGB of what counted for a little and for most
+CONTRAST = 1.5  # what counted for half as much as most shall look like less than half
 OPAQUE = 0.7  # how much of the picture the strongest colour hides
 
 
@@ -127,10 +128,11 @@ def overlay(picture: Picture, heat: np.ndarray, pixels: int = 480) -> Picture:
     """The RGB picture in grey, at most so many pixels a side, with the `heat` (h, w) in 0 … 1 laid over in colour."""
     from PIL import Image
 
-    size = tuple(max(1, round(side * min(1.0, pixels / max(picture.size)))) for side in picture.size)
+    scale = min(1.0, pixels / max(picture.size))
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     base = np.asarray(picture.resize(size).convert("L").convert("RGB"), dtype=np.float32)
     smooth = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    share = np.clip(np.asarray(smooth), 0, 1)[:, :, None]
+    share = np.clip(np.asarray(smooth), 0, 1)[:, :, None] ** CONTRAST
     colour = (1 - share) * np.array(WEAK) + share * np.array(STRONG)
     return Image.fromarray((base + OPAQUE * share * (colour - base)).round().astype(np.uint8))
 

@@ -185,7 +185,7 @@ def outcome_html(model: Model) -> str:
     view = {
         "part": "outcome",
         "evidence": evidence,
-        "reason": model.plan.reason,
+        "reason": "" if model.plan.ships == "classical" else model.plan.reason,  # the verdict says why
         "systems": list(systems),
         "cells": {
             metric: [words.score(scores[metric]) if metric in scores else "–" for scores in systems.values()]
