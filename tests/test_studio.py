@@ -112,8 +112,8 @@ def test_a_fit_from_a_zip_to_a_model_to_take_home(studio: Studio, packed: Path) 
     assert all(item["bytes"] for item in kept.items)  # the upload goes, they stay
     with zipfile.ZipFile(studio.bundle("parts")) as archive:
         assert any(name.endswith("headstart.json") for name in archive.namelist())
-    studio.take(packed)
-    assert studio.model is None
+    studio.clear()
+    assert (studio.model, studio.understood) == (None, None)
 
 
 def test_one_fit_at_a_time(studio: Studio, packed: Path, waiting: threading.Event) -> None:

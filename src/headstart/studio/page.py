@@ -87,6 +87,7 @@ class Page:
         quiet: dict[str, Any] = {**private, "concurrency_limit": None, "show_progress": "hidden"}
         shown = list(self.view())
         self.upload.upload(self.after(lambda path: self.studio.take(Path(path))), self.upload, shown, **private)
+        self.upload.clear(self.after(self.studio.clear), None, shown, **private)
         for chooser in (self.input, self.label):
             chooser.input(self.after(self.studio.choose), [self.input, self.label], shown, **private)
         self.stop.click(self.studio.stop, **private)
@@ -102,8 +103,8 @@ class Page:
         trouble = trouble or (fit.trouble if fit is not None else "")
         told = answer.problem(trouble) if trouble else ""
         return {
-            self.input: self._chooser(seen, "input_name"),
-            self.label: self._chooser(seen, "label_name"),
+            self.input: self._chooser(seen, seen.input if seen is not None else None),
+            self.label: self._chooser(seen, seen.label if seen is not None else None),
             self.fit: update(interactive=seen is not None and not seen.trouble and not studio.fitting),
             self.stop: update(visible=studio.fitting),
             self.data: data_html(seen) if seen is not None else EMPTY,
@@ -136,12 +137,11 @@ class Page:
             time.sleep(REFRESH_S)
         yield ""
 
-    def _chooser(self, seen: Understood | None, role: str) -> Any:
+    def _chooser(self, seen: Understood | None, chosen: str | None) -> Any:
         """A dropdown of the columns; hidden where there is nothing to choose."""
         if seen is None or not seen.columns:
             return self.gr.update(visible=False)
-        known = seen.dataset is not None and (role == "input_name" or seen.dataset.task is not None)
-        return self.gr.update(visible=True, choices=seen.columns, value=getattr(seen.dataset, role) if known else None)
+        return self.gr.update(visible=True, choices=seen.columns, value=chosen)
 
 
 def data_html(seen: Understood) -> str:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart import transfer
@@ -90,7 +90,9 @@ class Understood:
 
     name: str  # of the file that was dropped
     path: Path
-    columns: list[str]  # to choose from; none where the layout says what is what
+    columns: list[str] = field(default_factory=list)  # to choose from; none where the layout says what is what
+    input: str | None = None  # the column that was chosen, by the user or by the reader
+    label: str | None = None
     dataset: Dataset | None = None
     problem: Problem | None = None
     trouble: str = ""  # why it cannot be fitted
@@ -104,18 +106,16 @@ class Understood:
 
 def understand(path: Path, name: str, input: str | None = None, label: str | None = None) -> Understood:
     """Read and audit a folder or a table; what is wrong with it is told, not raised."""
-    columns: list[str] = []
-    dataset = None
+    seen = Understood(name=name, path=path, input=input, label=label)
     try:
-        columns = columns_to_choose(path)
+        seen = replace(seen, columns=columns_to_choose(path))
         dataset = read(path, input=input, label=label)
+        seen = replace(seen, dataset=dataset, input=dataset.input_name)
         if dataset.task is None:
-            raise DataError("There is nothing to learn yet: " + _no_label(columns))
-        problem = pose(dataset, 0, Progress())
+            raise DataError("There is nothing to learn yet: " + _no_label(seen.columns))
+        return replace(seen, label=dataset.label_name, problem=pose(dataset, 0, Progress()))
     except HeadstartError as error:
-        trouble = str(error).replace(f"{path.parent}/", "")
-        return Understood(name=name, path=path, columns=columns, dataset=dataset, trouble=trouble)
-    return Understood(name=name, path=path, columns=columns, dataset=dataset, problem=problem)
+        return replace(seen, trouble=str(error).replace(f"{path.parent}/", ""))
 
 
 def _no_label(columns: list[str]) -> str:
@@ -176,6 +176,13 @@ class Studio:
             shutil.rmtree(self.folder / f"upload-{self._n_uploads - 1}", ignore_errors=True)
             self.understood = self._looked_at(upload, self.folder / f"upload-{self._n_uploads}")
 
+    def clear(self) -> None:
+        """An empty slate."""
+        with self._lock:
+            self._refuse_while_fitting()
+            self._forget()
+            self.understood = None
+
     def choose(self, input: str | None, label: str | None) -> None:
         """Look at the same file again, with other columns."""
         with self._lock:
@@ -190,7 +197,7 @@ class Studio:
             self._refuse_while_fitting()
             if self.understood is None or self.understood.dataset is None or self.understood.trouble:
                 raise PlanError("There is nothing to fit yet: drop a .zip of class folders, or a table.")
-            # the upload is gone tomorrow, so that no command can make the run again from where it lay
+            # not the path: uploads are removed in the end, so that no command could make the run again from there
             dataset = replace(self.understood.dataset, source=f"{self.understood.name}, uploaded, in memory")
             self._forget()
             self.fit = Fit(dataset, self.runs, self._keep)
@@ -213,10 +220,9 @@ class Studio:
 
     def bundle(self, name: str) -> Path:
         """A zip of a run of this studio, to take home. KeyError when there is none of that name."""
-        run = self.models[name].run
-        assert run is not None, "a fit saves its model"
-        packed = self.folder / f"{name}.zip"
-        return packed if packed.exists() else bundled(run, packed)
+        with self._lock:
+            model, packed = self.models[name], self.folder / f"{name}.zip"
+            return packed if packed.exists() else bundled(model, packed)
 
     def _keep(self, model: Model) -> None:
         assert model.run is not None, "it was saved"
@@ -233,17 +239,18 @@ class Studio:
         try:
             return understand(unpack(upload, folder / upload.stem), upload.name)
         except DataError as error:
-            return Understood(name=upload.name, path=upload, columns=[], trouble=str(error))
+            return Understood(name=upload.name, path=upload, trouble=str(error))
 
     def _refuse_while_fitting(self) -> None:
         if self.fitting:
             raise PlanError("A fit is under way: wait for it, or stop it first.")
 
 
-def bundled(run: Path, out: Path) -> Path:
-    """The run and its backbone as the zip `out`."""
+def bundled(model: Model, out: Path) -> Path:
+    """The saved model and its backbone as the zip `out`."""
     try:
         bundle = importlib.import_module("headstart.deploy.bundle").bundle
     except ModuleNotFoundError:  # SWITCH: drop this, and import it at the top, once deploy/bundle.py is there
-        return Path(shutil.make_archive(str(out.with_suffix("")), "zip", run.parent, run.name))
-    return bundle(run, out)
+        assert model.run is not None, "a fit saves its model"
+        return Path(shutil.make_archive(str(out.with_suffix("")), "zip", model.run.parent, model.run.name))
+    return bundle(model, out)
