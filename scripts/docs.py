@@ -17,21 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
-    "",
-    "fit",
-    "plan",
-    "compare",
-    "predict",
-    "evaluate",
-    "report",
-    "export",
-    "bundle",
-    "push",
-    "serve",
-    "models",
-    "models pull",
-    "demo",
-    "doctor",
+    *("", "fit", "plan", "compare", "predict", "evaluate", "report", "export", "bundle", "push", "serve", "app"),
+    *("studio", "models", "models pull", "demo", "doctor"),
 )
 
 

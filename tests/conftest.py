@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +87,14 @@ def call(*arguments: object) -> int:
         except SystemExit as end:
             return int(end.code or 0)
     return 0
+
+
+@pytest.fixture(scope="module")
+def gradio_loops() -> Iterator[None]:
+    """Gradio leaves event loops open: they go while the module's filters still hold."""
+    yield
+    asyncio.set_event_loop(None)
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ FLOORS = [
     {"deploy", "report"},
     {"transfer"},
     {"study"},
-    {"estimators", "demo", "doctor", "screen"},
+    {"estimators", "demo", "doctor", "screen", "studio"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -19,6 +19,7 @@ EXTRAS = {
     "image": ("PIL", "skimage", "transformers"),
     "lora": ("peft",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "app": ("gradio", "fastapi", "uvicorn"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
@@ -96,8 +95,9 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
 
 def free_name(name: str) -> Path:
     """runs/NAME, or the first of runs/NAME-2, runs/NAME-3 … that is not there."""
-    candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    return next(path for path in candidates if not path.exists())
+    from headstart.deploy.artifact import free_folder
+
+    return free_folder(Path("runs"), name)
 
 
 def print_rows(rows: Sequence[Mapping[Any, Any]]) -> None:

@@ -91,7 +91,7 @@ def _look(folder: Path) -> _Folder:
     except OSError as error:
         raise DataError(f"Cannot read the folder {folder}: {error.strerror}. Check its rights.") from error
     for entry in entries:
-        if _is_junk(entry.name):
+        if is_junk(entry.name):
             continue
         path = Path(entry.path)
         is_file = os.path.isfile(path)  # unlike `entry.is_file`, no error for a link to itself
@@ -104,7 +104,8 @@ def _look(folder: Path) -> _Folder:
     return look
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is no data: hidden, or left behind by an operating system."""
     return name.startswith(".") or name.lower() in _JUNK
 
 
@@ -201,8 +202,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
         elif not path.is_symlink():
             for folder, names, files in os.walk(path):
-                names[:] = [name for name in names if not _is_junk(name)]
-                yield from (Path(folder, file) for file in sorted(files) if not _is_junk(file))
+                names[:] = [name for name in names if not is_junk(name)]
+                yield from (Path(folder, file) for file in sorted(files) if not is_junk(file))
 
 
 def _is_readable(file: Path) -> bool:

@@ -55,6 +55,12 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     return _dataset(raw, roles, reading)
 
 
+def columns_to_choose(data: str | os.PathLike[str]) -> list[str]:
+    """The columns of a table file, or of a folder with tables; [] where the layout says what is what."""
+    raw = _from_path(data)
+    return [] if raw.input else list(raw.columns)
+
+
 def describe(dataset: Dataset) -> str:
     """One line on what was read: how many of what, from where, which labels, which splits."""
     noun = registry.modality(dataset.modality).noun[len(dataset) != 1]

@@ -14,6 +14,7 @@ README.md            a model card
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -75,6 +76,12 @@ def check_writable(folder: Path) -> None:
             f"No run can be written to {folder}: {parent} is not writable ({error.strerror}). "
             "Choose another folder with --out."
         ) from error
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """parent/NAME, or the first of parent/NAME-2, parent/NAME-3 … that is not there."""
+    candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
 
 
 def write_run(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -1,0 +1,204 @@
+"""A page for people: give a picture or a text, see the answer, what drove it, what is like it, and the run's report.
+
+Nothing is fetched from elsewhere: the fonts are the system's, Gradio's telemetry is off, and a Content-Security-Policy
+forbids the browser all addresses but this one. Only this machine can reach the page, unless a password is set.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart import registry
+from headstart.deploy import answer
+from headstart.deploy.model import Model
+from headstart.errors import MissingExtraError, PlanError, listed
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request, Response
+
+TOKEN = "HEADSTART_TOKEN"  # environment variable with the password
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SHOWN = ("image", "text")  # modalities that the page has an input for
+PAPER = ("#fdfcf9", "#15171a")  # the report's, light and dark
+BLUES = (  # light to dark around the report's accent
+    *("#eff6fa", "#d9eaf3", "#b3d5e7", "#74bbea", "#3f8fbb"),
+    *("#0a5a83", "#0a5a83", "#084a6c", "#063b56", "#052d42", "#031f2e"),
+)
+# Gradio's own scripts need the unsafe ones
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+CSS = Path(__file__).with_name("app.css")
+
+
+def server(host: str = LOOPBACK[0]) -> FastAPI:
+    """An empty server for pages, guarded; PlanError where others could reach it and no password is set."""
+    password = os.environ.get(TOKEN, "")
+    if host not in LOOPBACK and not password:
+        raise PlanError(
+            f"--host {host} lets other machines in, which needs a password: set {TOKEN} to one (any user name goes "
+            f"with it), or stay on this machine with --host {LOOPBACK[0]}."
+        )
+    gradio()
+    from fastapi import FastAPI
+    from fastapi.responses import Response
+
+    app = FastAPI(title="Headstart", docs_url=None, redoc_url=None, openapi_url=None)
+    if not password:  # another site's page must not reach this one under a name of its own
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if password and not _knows(request.headers.get("authorization", ""), password):
+            return Response("A password is needed.", 401, {"WWW-Authenticate": 'Basic realm="Headstart"'})
+        response = await call_next(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+    return app
+
+
+def mount(app: FastAPI, models: Mapping[str, Model], path: str = "/") -> FastAPI:
+    """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model."""
+    for name, model in models.items():
+        takes = registry.plugin_name(model.modality)
+        if takes not in SHOWN:
+            raise PlanError(f"The run {name} takes {model.modality.noun[1]}; the page knows only {listed(SHOWN)}.")
+    gr = gradio()
+    add_reports(app, models)
+    with gr.Blocks(title="Headstart", analytics_enabled=False) as page:
+        if len(models) == 1:
+            _model_page(*next(iter(models.items())))
+        else:
+            for name, model in models.items():
+                with gr.Tab(name):
+                    _model_page(name, model)
+    return mount_page(app, page, path)
+
+
+def mount_page(app: FastAPI, page: Any, path: str = "/", **settings: Any) -> FastAPI:
+    """Gradio's Blocks in the house's colours, with no address of anybody else."""
+    gr = gradio()
+    system = [gr.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "Arial", "sans-serif")]
+    mono = [gr.themes.Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")]
+    blue = gr.themes.Color(*BLUES, name="headstart")
+    theme = gr.themes.Default(font=system, font_mono=mono, primary_hue=blue, neutral_hue="stone", radius_size="sm")
+    theme = theme.set(body_background_fill=PAPER[0], body_background_fill_dark=PAPER[1])
+    quiet: dict[str, Any] = {"footer_links": [], "run_history": False, "ssr_mode": False, "pwa": False}
+    return gr.mount_gradio_app(app, page, path=path, theme=theme, css_paths=[CSS], **quiet, **settings)
+
+
+def add_reports(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """The reports of the models at /report/NAME; a model that comes later has one too."""
+    from fastapi.responses import HTMLResponse
+
+    @app.get("/report/{name}", response_class=HTMLResponse)
+    def report(name: str) -> HTMLResponse:
+        found = models[name].files.get("report.html") if name in models else None
+        if found is None:
+            return HTMLResponse(answer.problem(f"There is no report of a run called {name!r}."), status_code=404)
+        return HTMLResponse(found)
+
+
+def panel(model: Callable[[], Model | None], takes: str | None) -> tuple[Any, Any, Any]:
+    """Input, button and answer, for the model that `model` gives when it is asked; the inputs and the button.
+
+    `takes` is "image" or "text"; None is not known yet, and both inputs are hidden.
+    """
+    gr = gradio()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            picture: Any = gr.Image(
+                label="A picture", type="filepath", height=320, visible=takes == "image", buttons=["fullscreen"]
+            )
+            picture.preprocess = lambda sent: sent.path if sent else None  # what is wrong with it, the modality says
+            text = gr.Textbox(label="A text", lines=6, visible=takes == "text", placeholder="Write or paste a text")
+            button = gr.Button("Ask the model", variant="primary", visible=takes is not None)
+        with gr.Column(scale=3, min_width=320):
+            shown = gr.HTML()
+
+    def respond(picture: str | None, text: str | None) -> Iterator[str]:
+        found = model()
+        if found is not None:
+            takes_text = registry.plugin_name(found.modality) == "text"
+            yield from answer.pages(found, text if takes_text else picture)
+
+    how: dict[str, Any] = {"inputs": [picture, text], "outputs": shown, "concurrency_id": "model"}
+    for event in (button.click, picture.upload, text.submit):
+        event(respond, **how, show_progress="minimal", api_visibility="private")
+    picture.clear(lambda: "", None, shown, api_visibility="private")
+    return picture, text, button
+
+
+def report_frame(name: str) -> str:
+    """The report as HTML: a link and a frame."""
+    from html import escape
+    from urllib.parse import quote
+
+    address = f"/report/{quote(name)}"
+    return (
+        f'<p class="hs-small"><a href="{address}" target="_blank" rel="noopener">Open it in a tab of its own</a></p>'
+        f'<iframe class="hs-report" src="{address}" title="Report of {escape(name)}"></iframe>'
+    )
+
+
+def listen(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve until interrupted; PlanError when the port is taken."""
+    import uvicorn
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary folders are removed
+    try:
+        place = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise PlanError(
+            f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port, or 0 for a free one."
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    say(f"http://{shown}:{place.getsockname()[1]}")
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[place])
+
+
+def gradio() -> Any:
+    """The library, its telemetry off; MissingExtraError when it is not installed."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    try:
+        import gradio
+    except ImportError as error:
+        raise MissingExtraError("gradio", "app") from error
+    return gradio
+
+
+def _model_page(name: str, model: Model) -> None:
+    """What it is, the panel to try it, and its report."""
+    from html import escape
+
+    gr = gradio()
+    answers = listed(model.task.score_names, 6) or "a number"
+    gr.HTML(
+        f'<div class="hs-head"><h1>{escape(name)}</h1><p class="hs-verdict">{escape(model.evidence.verdict)}</p>'
+        f'<p class="hs-small">Takes {model.modality.noun[1]}; answers with: {escape(answers)}.</p></div>'
+    )
+    panel(lambda: model, registry.plugin_name(model.modality))
+    with gr.Accordion("The whole report", open=False):
+        gr.HTML(report_frame(name))
+
+
+def _knows(authorization: str, password: str) -> bool:
+    """Whether an Authorization header carries the password: as that of any user, or as a bearer's token."""
+    kind, _, sent = authorization.partition(" ")
+    if kind.lower() == "basic":
+        try:
+            sent = base64.b64decode(sent).decode().partition(":")[2]
+        except ValueError:
+            return False
+    return kind.lower() in ("basic", "bearer") and secrets.compare_digest(sent.encode(), password.encode())
