@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,10 +130,20 @@ def test_one_fit_at_a_time(studio: Studio, packed: Path, waiting: threading.Even
     assert not studio.fitting
 
 
-def test_a_fit_can_be_stopped(studio: Studio, packed: Path, waiting: threading.Event) -> None:
+def test_a_fit_that_says_nothing_can_be_stopped(studio: Studio, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    def fit(dataset: Any, progress: Any) -> None:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(transfer, "fit", fit)
     studio.take(packed)
     studio.start()
     assert studio.fit is not None
+    assert begun.wait(PATIENCE_S)
+    studio.stop()
     studio.stop()
     studio.fit.join(PATIENCE_S)
     assert studio.fit.trouble.startswith("Stopped.")

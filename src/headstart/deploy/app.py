@@ -14,8 +14,10 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from headstart import registry
 from headstart.deploy import answer
@@ -68,7 +70,10 @@ def server(host: str = LOOPBACK[0]) -> FastAPI:
 
 
 def mount(app: FastAPI, models: Mapping[str, Model], path: str = "/") -> FastAPI:
-    """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model."""
+    """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model.
+
+    Who may reach it is the server's business. PlanError for a model that takes neither pictures nor texts.
+    """
     for name, model in models.items():
         takes = registry.plugin_name(model.modality)
         if takes not in SHOWN:
@@ -141,9 +146,6 @@ def panel(model: Callable[[], Model | None], takes: str | None) -> tuple[Any, An
 
 def report_frame(name: str) -> str:
     """The report as HTML: a link and a frame."""
-    from html import escape
-    from urllib.parse import quote
-
     address = f"/report/{quote(name)}"
     return (
         f'<p class="hs-small"><a href="{address}" target="_blank" rel="noopener">Open it in a tab of its own</a></p>'
@@ -180,8 +182,6 @@ def gradio() -> Any:
 
 def _model_page(name: str, model: Model) -> None:
     """What it is, the panel to try it, and its report."""
-    from html import escape
-
     gr = gradio()
     answers = listed(model.task.score_names, 6) or "a number"
     gr.HTML(

@@ -5,6 +5,7 @@ One workspace for all who have the page open: it holds one upload and does one f
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import shutil
 import sys
@@ -133,6 +134,12 @@ class Fit(threading.Thread):
         self.progress = Watched()
         self.trouble = ""
 
+    def stop(self) -> None:
+        """End it as Ctrl-C would; should something swallow that, it ends where the fit next speaks."""
+        if self.ident is not None and not self.progress.stopping:
+            self.progress.stop()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(Stopped))
+
     def run(self) -> None:
         """Fit and save; nothing is raised."""
         try:
@@ -204,9 +211,9 @@ class Studio:
             self.fit.start()
 
     def stop(self) -> None:
-        """Let the fit end where it next speaks."""
-        if self.fit is not None:
-            self.fit.progress.stop()
+        """End the fit that is under way, if there is one."""
+        if self.fit is not None and self.fitting:
+            self.fit.stop()
 
     @property
     def fitting(self) -> bool:
