@@ -15,7 +15,7 @@ import headstart
 from headstart import transfer
 from headstart.errors import DataError, PlanError
 from headstart.studio import page
-from headstart.studio.workspace import Stopped, Studio, Watched, understand
+from headstart.studio.workspace import Stopped, Studio, Watched, understand, without_options
 from tests.conftest import review_rows, write_csv
 
 pytest.importorskip("gradio")
@@ -93,6 +93,19 @@ def test_what_is_wrong_with_an_upload_is_told(studio: Studio, tmp_path: Path) ->
     assert "Save the sheet as CSV" in studio.understood.trouble
     with pytest.raises(PlanError, match="nothing to fit"):
         studio.start()
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("Column 'a' is both. Name another with --label COL or --input COL.", "Column 'a' is both."),
+        ("no label; columns are a, b: pass --label COL", "no label; columns are a, b"),
+        ("images stand in sub-folders; pass --group folder to keep each on one side", "images stand in sub-folders"),
+        ("Nothing of it is named.", "Nothing of it is named."),
+    ],
+)
+def test_options_of_the_command_line_are_not_told(told: str, shown: str) -> None:
+    assert without_options(told) == shown
 
 
 def test_a_fit_from_a_zip_to_a_model_to_take_home(studio: Studio, packed: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 import shutil
 import sys
 import threading
@@ -116,7 +117,12 @@ def understand(path: Path, name: str, input: str | None = None, label: str | Non
             raise DataError("There is nothing to learn yet: " + _no_label(seen.columns))
         return replace(seen, label=dataset.label_name, problem=pose(dataset, 0, Progress()))
     except HeadstartError as error:
-        return replace(seen, trouble=str(error).replace(f"{path.parent}/", ""))
+        return replace(seen, trouble=without_options(str(error)).replace(f"{path.parent}/", ""))
+
+
+def without_options(text: str) -> str:
+    """A message without the sentences that name an option of the command line, which this page has not."""
+    return re.sub(r"(^|[.;:])[^.;:]*\s--[a-z][^.;]*", "", text).strip()
 
 
 def _no_label(columns: list[str]) -> str:
@@ -149,7 +155,7 @@ class Fit(threading.Thread):
         except Stopped:
             self.trouble = "Stopped. What was computed is kept: the next fit on these data goes on from there."
         except HeadstartError as error:
-            self.trouble = str(error)
+            self.trouble = without_options(str(error))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.trouble = f"Something unexpected happened ({type(error).__name__}: {error}). The terminal says more."
