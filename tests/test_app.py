@@ -156,3 +156,18 @@ def test_a_modality_without_an_input_is_refused(text_run: Path) -> None:
     model.modality = Sonar()
     with pytest.raises(PlanError, match="takes pings"):
         app.mount(app.server(), {"pings": model})
+
+
+def test_the_page_and_the_routes_share_a_server_and_a_password(text_run: Path) -> None:
+    from headstart.deploy.serve.app import create_app
+    from headstart.deploy.serve.settings import Settings
+
+    models = {"reviews": headstart.load(text_run)}
+    server = app.mount(create_app(models, Settings(token="sesame")), models, "/app")
+    with client(server) as browser:
+        assert browser.get("/app/").status_code == 401
+        assert browser.get("/app/", auth=("anyone", "other")).status_code == 401
+        assert "Headstart" in browser.get("/app/", auth=("anyone", "sesame")).text
+        assert browser.get("/report/reviews", auth=("anyone", "sesame")).status_code == 200
+        asked = browser.post("/models/reviews/predict", json={"items": ["a lovely film"]}, auth=("anyone", "sesame"))
+        assert asked.json()["predictions"][0]["label"] == "good"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import headstart
 from headstart import transfer
 from headstart.errors import DataError, PlanError
 from headstart.studio import page
-from headstart.studio.workspace import Stopped, Studio, Watched, understand
+from headstart.studio.workspace import Stopped, Studio, Watched, understand, without_options
 from tests.conftest import review_rows, write_csv
 
 pytest.importorskip("gradio")
@@ -94,6 +95,19 @@ def test_what_is_wrong_with_an_upload_is_told(studio: Studio, tmp_path: Path) ->
         studio.start()
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("Column 'a' is both. Name another with --label COL or --input COL.", "Column 'a' is both."),
+        ("no label; columns are a, b: pass --label COL", "no label; columns are a, b"),
+        ("images stand in sub-folders; pass --group folder to keep each on one side", "images stand in sub-folders"),
+        ("Nothing of it is named.", "Nothing of it is named."),
+    ],
+)
+def test_options_of_the_command_line_are_not_told(told: str, shown: str) -> None:
+    assert without_options(told) == shown
+
+
 def test_a_fit_from_a_zip_to_a_model_to_take_home(studio: Studio, packed: Path) -> None:
     studio.take(packed)
     studio.start()
@@ -129,10 +143,20 @@ def test_one_fit_at_a_time(studio: Studio, packed: Path, waiting: threading.Even
     assert not studio.fitting
 
 
-def test_a_fit_can_be_stopped(studio: Studio, packed: Path, waiting: threading.Event) -> None:
+def test_a_fit_that_says_nothing_can_be_stopped(studio: Studio, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    def fit(dataset: Any, progress: Any) -> None:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(transfer, "fit", fit)
     studio.take(packed)
     studio.start()
     assert studio.fit is not None
+    assert begun.wait(PATIENCE_S)
+    studio.stop()
     studio.stop()
     studio.fit.join(PATIENCE_S)
     assert studio.fit.trouble.startswith("Stopped.")

@@ -31,6 +31,7 @@ def serve(
     answer_within: Annotated[float, typer.Option(help="Seconds until a request is given up (503).")] = 30.0,
     body_within: Annotated[float, typer.Option(help="Seconds for a body to arrive (408).")] = 10.0,
     header_within: Annotated[float, typer.Option(help="Seconds for headers to arrive, or the line is cut.")] = 10.0,
+    page: Annotated[bool, typer.Option("--app", help="Show the page of `headstart app` too, at /app.")] = False,
     access_log: Annotated[bool, typer.Option("--access-log", help="A line for each request.")] = False,
 ) -> None:
     """Serve RUNS over HTTP; models on one backbone share one pass of it. HEADSTART_TOKEN asks for a token."""
@@ -55,7 +56,7 @@ def serve(
         allowed=(*(folder.absolute().parent for folder in folders.values()), *(allow or ())),
     )
     check_token(host, settings.token)  # before anything is loaded
-    run_server({name: load(folder) for name, folder in folders.items()}, settings, host, port, access_log)
+    run_server({name: load(folder) for name, folder in folders.items()}, settings, host, port, access_log, page)
 
 
 def named(runs: list[str]) -> dict[str, Path]:

@@ -6,20 +6,21 @@ forbids the browser all addresses but this one. Only this machine can reach the 
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from headstart import registry
 from headstart.deploy import answer
 from headstart.deploy.model import Model
+from headstart.deploy.password import knows
 from headstart.errors import MissingExtraError, PlanError, listed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def server(host: str = LOOPBACK[0]) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if password and not _knows(request.headers.get("authorization", ""), password):
+        if password and not knows(request.headers.get("authorization", ""), password):
             return Response("A password is needed.", 401, {"WWW-Authenticate": 'Basic realm="Headstart"'})
         response = await call_next(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
@@ -68,7 +69,10 @@ def server(host: str = LOOPBACK[0]) -> FastAPI:
 
 
 def mount(app: FastAPI, models: Mapping[str, Model], path: str = "/") -> FastAPI:
-    """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model."""
+    """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model.
+
+    Who may reach it is the server's business. PlanError for a model that takes neither pictures nor texts.
+    """
     for name, model in models.items():
         takes = registry.plugin_name(model.modality)
         if takes not in SHOWN:
@@ -141,9 +145,6 @@ def panel(model: Callable[[], Model | None], takes: str | None) -> tuple[Any, An
 
 def report_frame(name: str) -> str:
     """The report as HTML: a link and a frame."""
-    from html import escape
-    from urllib.parse import quote
-
     address = f"/report/{quote(name)}"
     return (
         f'<p class="hs-small"><a href="{address}" target="_blank" rel="noopener">Open it in a tab of its own</a></p>'
@@ -180,8 +181,6 @@ def gradio() -> Any:
 
 def _model_page(name: str, model: Model) -> None:
     """What it is, the panel to try it, and its report."""
-    from html import escape
-
     gr = gradio()
     answers = listed(model.task.score_names, 6) or "a number"
     gr.HTML(
@@ -191,14 +190,3 @@ def _model_page(name: str, model: Model) -> None:
     panel(lambda: model, registry.plugin_name(model.modality))
     with gr.Accordion("The whole report", open=False):
         gr.HTML(report_frame(name))
-
-
-def _knows(authorization: str, password: str) -> bool:
-    """Whether an Authorization header carries the password: as that of any user, or as a bearer's token."""
-    kind, _, sent = authorization.partition(" ")
-    if kind.lower() == "basic":
-        try:
-            sent = base64.b64decode(sent).decode().partition(":")[2]
-        except ValueError:
-            return False
-    return kind.lower() in ("basic", "bearer") and secrets.compare_digest(sent.encode(), password.encode())

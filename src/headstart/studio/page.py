@@ -14,7 +14,7 @@ from headstart.deploy.app import add_reports, gradio, mount_page, panel, report_
 from headstart.errors import HeadstartError
 from headstart.evidence import words
 from headstart.report.page import fill
-from headstart.studio.workspace import Fit, Studio, Understood
+from headstart.studio.workspace import Fit, Studio, Understood, without_options
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -158,7 +158,7 @@ def data_html(seen: Understood) -> str:
         "splits": list(next(iter(counts.values()), {})),
         "crosswise": problem is not None and problem.crosswise,
         "findings": problem.findings if problem is not None else (),
-        "notes": dataset.notes if dataset is not None else (),
+        "notes": [without_options(note) for note in dataset.notes] if dataset is not None else [],
     }
     return fill("studio.html.j2", view)
 

@@ -5,6 +5,8 @@ One workspace for all who have the page open: it holds one upload and does one f
 
 from __future__ import annotations
 
+import ctypes
+import re
 import shutil
 import sys
 import threading
@@ -115,7 +117,12 @@ def understand(path: Path, name: str, input: str | None = None, label: str | Non
             raise DataError("There is nothing to learn yet: " + _no_label(seen.columns))
         return replace(seen, label=dataset.label_name, problem=pose(dataset, 0, Progress()))
     except HeadstartError as error:
-        return replace(seen, trouble=str(error).replace(f"{path.parent}/", ""))
+        return replace(seen, trouble=without_options(str(error)).replace(f"{path.parent}/", ""))
+
+
+def without_options(text: str) -> str:
+    """A message without the sentences that name an option of the command line, which this page has not."""
+    return re.sub(r"(^|[.;:])[^.;:]*\s--[a-z][^.;]*", "", text).strip()
 
 
 def _no_label(columns: list[str]) -> str:
@@ -133,6 +140,12 @@ class Fit(threading.Thread):
         self.progress = Watched()
         self.trouble = ""
 
+    def stop(self) -> None:
+        """End it as Ctrl-C would; should something swallow that, it ends where the fit next speaks."""
+        if self.ident is not None and not self.progress.stopping:
+            self.progress.stop()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(Stopped))
+
     def run(self) -> None:
         """Fit and save; nothing is raised."""
         try:
@@ -142,7 +155,7 @@ class Fit(threading.Thread):
         except Stopped:
             self.trouble = "Stopped. What was computed is kept: the next fit on these data goes on from there."
         except HeadstartError as error:
-            self.trouble = str(error)
+            self.trouble = without_options(str(error))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.trouble = f"Something unexpected happened ({type(error).__name__}: {error}). The terminal says more."
@@ -204,9 +217,9 @@ class Studio:
             self.fit.start()
 
     def stop(self) -> None:
-        """Let the fit end where it next speaks."""
-        if self.fit is not None:
-            self.fit.progress.stop()
+        """End the fit that is under way, if there is one."""
+        if self.fit is not None and self.fitting:
+            self.fit.stop()
 
     @property
     def fitting(self) -> bool:

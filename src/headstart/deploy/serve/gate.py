@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
 from typing import Any
 
+from headstart.deploy.password import CHALLENGE, knows
 from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.problems import Problem, of_status
 
@@ -19,7 +19,7 @@ class Gate:
 
     def __init__(self, app: Any, token: str | None, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
-        self.expected = None if token is None else f"Bearer {token}".encode()
+        self.token = token
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let a request through, and count it."""
@@ -51,10 +51,10 @@ class Gate:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
     def _may_pass(self, scope: Any) -> bool:
-        if self.expected is None or scope["path"] in OPEN:
+        if self.token is None or scope["path"] in OPEN:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(given, self.expected)
+        return knows(given.decode("latin-1"), self.token)
 
 
 def _refused() -> Problem:
@@ -62,5 +62,5 @@ def _refused() -> Problem:
         401,
         "A token is needed",
         "Send the server's token as `Authorization: Bearer TOKEN`.",
-        headers={"www-authenticate": 'Bearer realm="headstart"'},
+        headers={"www-authenticate": CHALLENGE},
     )

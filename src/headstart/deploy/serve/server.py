@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headstart.deploy.app import mount
 from headstart.deploy.model import Model
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.problems import MEDIA_TYPE, Problem
@@ -30,16 +31,20 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     access_log: bool = False,
+    page: bool = False,
 ) -> None:
     """Serve the models until SIGTERM or SIGINT, then finish what was accepted and return.
+
+    With `page`, people find the page of `headstart app` at /app.
 
     PlanError for an address beyond this machine without a token, and for one that is taken.
     """
     check_token(host, settings.token)
     allow_many_connections()
     listening = _listening(host, port)
+    app = create_app(models, settings)
     config = uvicorn.Config(
-        create_app(models, settings),
+        mount(app, models, "/app") if page else app,
         http=_protocol(settings),
         ws="none",
         log_level="info" if access_log else "warning",
@@ -54,6 +59,7 @@ def serve(
     server = _Server(config)
     server.said = (
         f"Serving {listed(models)} at {address}: POST /models/NAME/predict, POST /predict, GET /models, /docs, /metrics"
+        f"{', /app' if page else ''}"
     )
     server.run([listening])
 
