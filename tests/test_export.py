@@ -141,8 +141,9 @@ def test_the_program_loads_alone(parts: Model, tmp_path: Path) -> None:
     assert np.allclose(found, exact(parts).predict_proba(pictures), atol=1e-5)
 
 
-def test_8_bits_state_their_cost(texts: Model, tmp_path: Path) -> None:
-    found = export(texts, "onnx", tmp_path / "small", int8=True)
+@pytest.mark.parametrize("run", ["text_run", "image_run"])
+def test_8_bits_state_their_cost(run: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    found = export(headstart.load(request.getfixturevalue(run)), "onnx", tmp_path / "small", int8=True)
     assert found.parity.lost is not None
     assert found.parity.lost.low <= found.parity.lost.value <= found.parity.lost.high
     assert "in 8 bits it loses" in (tmp_path / "small" / "README.md").read_text()

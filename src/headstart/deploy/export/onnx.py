@@ -19,6 +19,7 @@ from headstart.engine.onnx import can_export, export, in_8_bits, quietly
 from headstart.errors import MissingExtraError
 
 FILE = "model.onnx"
+N_CALIBRATION = 64
 HERE = Path(__file__).parent
 
 
@@ -31,7 +32,7 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     is_text = model.backbone.modality == "text"
     if int8:
         with quietly():
-            (_text_in_8_bits if is_text else _pictures_in_8_bits)(model, file, opened)
+            (_text_in_8_bits if is_text else _pictures_in_8_bits)(file, _calibration(model, opened))
     if is_text:
         write_tokenizer(model, folder)
         write_tokens(folder)
@@ -53,13 +54,20 @@ def answer(folder: Path, items: Sequence[Any]) -> np.ndarray:
         sys.modules.pop("tokens", None)
 
 
-def _text_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None:
+def _text_in_8_bits(file: Path, opened: Sequence[Any]) -> None:
     """Weights of matrix products in 8 bits, their inputs scaled as they are met (dynamic)."""
     small = in_8_bits(file)
     small.replace(file)
 
 
-def _pictures_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None:
+def _calibration(model: Model, opened: Sequence[Any]) -> list[Any]:
+    """Opened examples that 8 bits are scaled by: of train, so that validation judges them; else what is there."""
+    kept = model.examples.of("train").items[:N_CALIBRATION] if model.examples is not None else []
+    readable = [item for item in kept if model.modality.examine(item).problem is None]
+    return [model.modality.open(item, model.backbone.detail) for item in readable] or list(opened[:N_CALIBRATION])
+
+
+def _pictures_in_8_bits(file: Path, opened: Sequence[Any]) -> None:
     """Weights and activations of convolutions in 8 bits, scaled by what the opened pictures show (static)."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -71,9 +79,7 @@ def _pictures_in_8_bits(model: Model, file: Path, opened: Sequence[Any]) -> None
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             picture = next(self.left, None)
-            return (
-                None if picture is None else {"pixel_values": model.backbone.collate([picture])["pixel_values"].numpy()}
-            )
+            return None if picture is None else {"pixels": np.asarray(picture)[None]}
 
     whole, small = file.with_name("whole.onnx"), file.with_name("small.onnx")
     quant_pre_process(str(file), str(whole), skip_symbolic_shape=True)
