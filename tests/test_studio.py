@@ -6,6 +6,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ def test_options_of_the_command_line_are_not_told(told: str, shown: str) -> None
     assert without_options(told) == shown
 
 
-def test_a_fit_from_a_zip_to_a_model_to_take_home(studio: Studio, packed: Path) -> None:
+def test_a_fit_from_a_zip_to_a_model_to_take_home(
+    studio: Studio, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "fit", partial(transfer.fit, strategy="probe", scratch=False))  # seconds
     studio.take(packed)
     studio.start()
     assert studio.fit is not None

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from headstart import registry
@@ -113,8 +113,17 @@ def add_reports(app: FastAPI, models: Mapping[str, Model]) -> None:
         return HTMLResponse(found)
 
 
-def panel(model: Callable[[], Model | None], takes: str | None) -> tuple[Any, Any, Any]:
-    """Input, button and answer, for the model that `model` gives when it is asked; the inputs and the button.
+class Panel(NamedTuple):
+    """Gradio's components to ask a model with."""
+
+    picture: Any
+    text: Any
+    button: Any
+    shown: Any  # the answer, as HTML
+
+
+def panel(model: Callable[[], Model | None], takes: str | None) -> Panel:
+    """Input, button and answer, for the model that `model` gives when it is asked.
 
     `takes` is "image" or "text"; None is not known yet, and both inputs are hidden.
     """
@@ -140,7 +149,7 @@ def panel(model: Callable[[], Model | None], takes: str | None) -> tuple[Any, An
     for event in (button.click, picture.upload, text.submit):
         event(respond, **how, show_progress="minimal", api_visibility="private")
     picture.clear(lambda: "", None, shown, api_visibility="private")
-    return picture, text, button
+    return Panel(picture, text, button, shown)
 
 
 def report_frame(name: str) -> str:

@@ -78,7 +78,7 @@ class Page:
         self.outcome = gr.HTML()
         with gr.Column(visible=False) as self.trial:
             gr.HTML('<div class="hs-part"><h4>Try it</h4></div>')
-            self.picture, self.text, self.ask = panel(lambda: self.studio.model, None)
+            self.panel = panel(lambda: self.studio.model, None)
         with gr.Accordion("The whole report", open=False, visible=False) as self.report:
             self.frame = gr.HTML()
 
@@ -102,6 +102,7 @@ class Page:
         takes = registry.plugin_name(model.modality) if model is not None else None
         trouble = trouble or (fit.trouble if fit is not None else "")
         told = answer.problem(trouble) if trouble else ""
+        emptied: dict[str, Any] = {} if model is not None else {"value": None}  # what an earlier model was asked
         return {
             self.input: self._chooser(seen, seen.input if seen is not None else None),
             self.label: self._chooser(seen, seen.label if seen is not None else None),
@@ -111,9 +112,10 @@ class Page:
             self.progress: progress_html(fit) if fit is not None and studio.fitting else "",
             self.outcome: told + (outcome_html(model) if model is not None else ""),
             self.trial: update(visible=model is not None),
-            self.picture: update(visible=takes == "image"),
-            self.text: update(visible=takes == "text"),
-            self.ask: update(visible=model is not None),
+            self.panel.picture: update(visible=takes == "image", **emptied),
+            self.panel.text: update(visible=takes == "text", **emptied),
+            self.panel.button: update(visible=model is not None),
+            self.panel.shown: update(**emptied),
             self.report: update(visible=model is not None),
             self.frame: report_frame(model.run.name) if model is not None and model.run is not None else "",
         }
