@@ -25,6 +25,7 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.peak
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.serve
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
