@@ -18,9 +18,10 @@ HOW = """# How to use this bundle
 Everything is inside: the model, its backbone and its report. No network and no weights cache is needed once
 Headstart itself is installed:
 
-    pip install -r requirements.txt          (headstart[{extra}]=={version})
+    pip install -r requirements.txt     headstart[{extra}]=={version}; with the extras serve and app it can do more:
     headstart predict THIS-FOLDER INPUT…
-    headstart serve THIS-FOLDER
+    headstart app THIS-FOLDER           a page to try it on (extra app)
+    headstart serve THIS-FOLDER         HTTP (extra serve)
 
 `README.md` is the model card, `report.html` the evidence.
 """
