@@ -360,7 +360,7 @@ def test_a_wish_that_cannot_be_fulfilled(
     def fail(*_: Any) -> None:
         raise AssertionError("the backbone ran")
 
-    monkeypatch.setattr(Backbone, "_read", fail)
+    monkeypatch.setattr(Backbone, "outputs", fail)
     assert words in fails(say, "fit", reviews, option, value, "--out", tmp_path / "run", "-q")
 
 

@@ -33,21 +33,21 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     found = Work()
-    read, step = Backbone._read, engine.Adapting.training_step
+    outputs, step = Backbone.outputs, engine.Adapting.training_step
 
-    def counted(self: Backbone, inputs: Any, stages: Any, look: Any) -> Any:
+    def counted(self: Backbone, inputs: Any, pooled: Any, cuts: Any) -> Any:
         mask = inputs["attention_mask"]
         found.rows.append(len(mask))
         found.tokens += mask.numel()
         found.real += int(mask.sum())
-        found.stages.append(max(stages) + 1)
-        return read(self, inputs, stages, look)
+        found.stages.append(max([*cuts, *(stage + 1 for stage in pooled)]))
+        return outputs(self, inputs, pooled, cuts)
 
     def stepped(self: Any, batch: Any, index: int) -> Any:
         found.steps += 1
         return step(self, batch, index)
 
-    monkeypatch.setattr(Backbone, "_read", counted)
+    monkeypatch.setattr(Backbone, "outputs", counted)
     monkeypatch.setattr(engine.Adapting, "training_step", stepped)
     return found
 
