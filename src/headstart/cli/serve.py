@@ -35,6 +35,9 @@ def serve(
     access_log: Annotated[bool, typer.Option("--access-log", help="A line for each request.")] = False,
 ) -> None:
     """Serve RUNS over HTTP; models on one backbone share one pass of it. HEADSTART_TOKEN asks for a token."""
+    from headstart.engine.allocator import keep_few_kernels
+
+    keep_few_kernels()  # before torch is there
     from headstart import load
     from headstart.deploy.serve.server import check_token
     from headstart.deploy.serve.server import serve as run_server

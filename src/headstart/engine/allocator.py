@@ -12,6 +12,7 @@ import sys
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KERNELS = 50  # a batch meets a few dozen layers, so that more would serve other shapes than those of now
 KEEP_BYTES = 1 << 30  # glibc takes at most half the address space of a heap: 32 MiB for mmap, unless set by hand
 
 
@@ -26,3 +27,13 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # musl has none
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEEP_BYTES) and mallopt(M_TRIM_THRESHOLD, KEEP_BYTES))
+
+
+def keep_few_kernels() -> None:
+    """Bound what oneDNN and ideep keep, a kernel for each shape; for a server, and before torch is imported.
+
+    By default each keeps 1,024, about a megabyte each: a server of texts grew by 900 MB in a minute of batches of ever
+    other shapes, and was no faster for it (docs/log.md).
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, str(KERNELS))
