@@ -118,6 +118,26 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def served() -> str:
+    """The server under load, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "serve.json").read_text(encoding="utf-8"))
+    lines = [
+        "| 32 clients, 60 s | requests a second | p50, p95, p99 in ms | beside the floor | MB at the start, at the end |",
+        "|---|---|---|---|---|",
+    ]
+    titles = {"texts": "one text model", "pictures": "one picture model", "ten": "ten text models, all asked at once"}
+    for name, title in titles.items():
+        run = results[name]
+        times = ", ".join(f"{run['ms'][key]:.0f}" for key in ("p50", "p95", "p99"))
+        beside = (
+            f"{run['of_floor']:.2f} times" if "of_floor" in run else f"{run['times_one_by_one']:.1f} times one by one"
+        )
+        lines.append(
+            f"| {title} | {run['per_s']:.0f} | {times} | {beside} | {run['start_mb']:.0f}, {run['end_mb']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def _shown(score: dict[str, float], sign: str = "") -> str:
     value, low, high = (f"{score[key]:{sign}.3f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})".replace("-", "−")
@@ -125,7 +145,13 @@ def _shown(score: dict[str, float], sign: str = "") -> str:
 
 def refreshed(readme: str) -> str:
     """The README with its tree and its figures replaced by today's."""
-    for name, made in (("tree", source_tree()), ("figures", figures()), ("chosen", chosen()), ("speed", speed())):
+    for name, made in (
+        ("tree", source_tree()),
+        ("figures", figures()),
+        ("chosen", chosen()),
+        ("speed", speed()),
+        ("served", served()),
+    ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
     return readme
