@@ -122,7 +122,7 @@ def served() -> str:
     """The server under load, as a table."""
     results = json.loads((ROOT / "benchmarks" / "results" / "serve.json").read_text(encoding="utf-8"))
     lines = [
-        "| 32 clients, 60 s | requests a second | p50, p95, p99 in ms | beside the floor | MB at the start, at the end |",
+        "| 32 clients, 60 s | requests a second | p50, p95, p99 in ms | beside the floor | MB at start, at end |",
         "|---|---|---|---|---|",
     ]
     titles = {"texts": "one text model", "pictures": "one picture model", "ten": "ten text models, all asked at once"}
