@@ -158,7 +158,7 @@ def test_a_broken_export_is_refused(parts: Model, tmp_path: Path, monkeypatch: A
     right = whole.Squash
     monkeypatch.setattr(whole, "Squash", lambda preprocessing: right(spoil(preprocessing)))
     soft = replace(parts, head=LinearHead(parts.head.weight / 10, parts.head.bias / 10))  # these data leave no doubt
-    with pytest.raises(RunError, match=r"was not kept: \d+ of 48 validation examples differ .*\.png"):
+    with pytest.raises(RunError, match=r"was not kept: \d+ of 48 training examples .* differ .*\.png"):
         export(soft, "onnx", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
@@ -289,3 +289,17 @@ def test_the_verbs_say_where_and_how_well(text_run: Path, tmp_path: Path, capsys
     assert capsys.readouterr().out == f"Bundle: {tmp_path / 'run.zip'}\n"
     assert call("export", text_run, "--format", "onx", "--out", tmp_path / "other") == 1
     assert "Did you mean 'onnx'" in capsys.readouterr().err
+
+
+def test_a_hub_folder_says_how_it_is_loaded(texts: Model, tmp_path: Path) -> None:
+    said = (export(texts, "hf", tmp_path / "hf").folder / "README.md").read_text()
+    assert said.startswith("---\n")
+    assert "library_name: transformers" in said
+    assert "trust_remote_code=True" in said
+    assert "headstart.load" not in said
+
+
+def test_examples_that_taught_are_not_called_validation(parts: Model, tmp_path: Path) -> None:
+    assert parts.examples is not None
+    assert set(parts.examples.splits) == {"train"}  # so few labels that all of them teach
+    assert "training examples (none were spared" in str(export(parts, "torch", tmp_path / "out").parity)

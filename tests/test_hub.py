@@ -61,7 +61,7 @@ def test_no_example_leaves(text_run: Path, there: FakeHub) -> None:
 
 def test_a_hub_that_refuses_leaves_a_message(text_run: Path, there: FakeHub, monkeypatch: Any) -> None:
     monkeypatch.setattr(there, "create_repo", lambda *_, **__: (_ for _ in ()).throw(OSError("403: no write access")))
-    with pytest.raises(RunError, match=r"403: no write access Sign in with `hf auth login`"):
+    with pytest.raises(RunError, match=r"403: no write access. Check the network; sign in with `hf auth login`"):
         hub.push(headstart.load(text_run), "clinic/triage")
 
 

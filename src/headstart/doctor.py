@@ -19,6 +19,7 @@ EXTRAS = {
     "image": ("PIL", "skimage", "transformers"),
     "lora": ("peft",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "app": ("gradio", "fastapi", "uvicorn"),
 }
 

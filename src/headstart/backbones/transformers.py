@@ -134,7 +134,7 @@ class Transformers(Backbone):
             raise MissingExtraError("transformers", "text") from None
         config = _read_json(located, "config.json")
         family = _family(config, located)
-        with _quietly():
+        with quietly():
             try:
                 network, report = transformers.AutoModel.from_pretrained(
                     located.folder, use_safetensors=True, local_files_only=True, dtype=float32, output_loading_info=True
@@ -321,7 +321,7 @@ def _config_sha256(network: Any) -> str:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without transformers' own bars and remarks about loading."""
     from transformers.utils import logging
 

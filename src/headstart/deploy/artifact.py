@@ -130,6 +130,8 @@ def read_weights(folder: Path, sha256: str) -> dict[str, np.ndarray]:
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of a run; RunError when the run or the file is missing or damaged."""
+    if folder.suffix.lower() == ".zip" and folder.is_file():
+        raise RunError(f"{folder} is packed. Unpack it, and give the folder that comes out.")
     if not folder.is_dir():
         near = sorted(p.parent.name for p in folder.absolute().parent.glob(f"*/{CARD}"))
         raise RunError(

@@ -16,12 +16,12 @@ from headstart.progress import Progress
 HOW = """# How to use this bundle
 
 Everything is inside: the model, its backbone and its report. No network and no weights cache is needed once
-Headstart itself is installed:
+Headstart {version} itself is installed with the extra `{extra}` (until it is on the package index: from a checkout,
+with `pip install ".[{extra}]"`). Unpack the bundle first where it is a zip.
 
-    pip install -r requirements.txt     headstart[{extra}]=={version}; with the extras serve and app it can do more:
     headstart predict THIS-FOLDER INPUT…
-    headstart app THIS-FOLDER           a page to try it on (extra app)
-    headstart serve THIS-FOLDER         HTTP (extra serve)
+    headstart app THIS-FOLDER             # a page to try it on (extra app)
+    headstart serve THIS-FOLDER           # HTTP (extra serve)
 
 `README.md` is the model card, `report.html` the evidence.
 """

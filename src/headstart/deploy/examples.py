@@ -101,7 +101,7 @@ def draw(problem: Problem, embed: Callable[[np.ndarray], np.ndarray], seed: int)
     splits: list[str] = []
     rows: list[int] = []
     for split, most in MOST.items():
-        own = problem.rows[split]
+        own = problem.rows[split] if not (split == "val" and problem.crosswise) else problem.rows[split][:0]
         chosen = own[some_of_each(problem.y[own], most, seed)] if len(own) > most else own
         rows += chosen.tolist()
         splits += [split] * len(chosen)

@@ -47,8 +47,9 @@ def push(model: Model, name: str, *, private: bool = True, progress: Progress | 
     except Exception as error:  # network, HTTP and hub errors share no base class
         first = next(iter(str(error).strip().splitlines()), "")
         raise RunError(
-            f"The hub did not take {name}: {type(error).__name__}: {first} "
-            "Sign in with `hf auth login` or set HF_TOKEN to a token that may write there, and push again."
+            f"The hub did not take {name}: {type(error).__name__}: {first}. "
+            "Check the network; sign in with `hf auth login`, or set HF_TOKEN to a token that may write there; then "
+            "push again."
         ) from error
     return str(done.repo_url)
 

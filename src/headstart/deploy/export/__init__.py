@@ -69,8 +69,7 @@ def export(
             scores = runner(asked.opened)
             found = (parity.check_int8 if int8 else parity.check)(plain, asked, scores)
         (making / CARD).write_bytes(artifact.to_bytes(_card(model, kind, found, making)))
-        if not (making / "README.md").exists():
-            (making / "README.md").write_text(_readme(model, kind, found), encoding="utf-8")
+        (making / "README.md").write_text(_readme(model, kind, found), encoding="utf-8")
         making.rename(out)
     except OSError as error:
         raise RunError(f"The export could not be written to {out}: {error.strerror or error}.") from error
@@ -120,5 +119,16 @@ def _readme(model: Model, kind: str, found: Parity) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("readme.md.j2").render(
-        model=model, kind=kind, what=FORMATS[kind], parity=found, preprocessing=model.backbone.preprocessing
+        model=model,
+        kind=kind,
+        what=FORMATS[kind],
+        parity=found,
+        preprocessing=model.backbone.preprocessing,
+        front=_front_matter(model) if kind == "hf" else "",
     )
+
+
+def _front_matter(model: Model) -> str:
+    """The metadata of the run's model card, for a folder that transformers loads."""
+    _, found, _ = f"{model.files.get('README.md', b'').decode()}---\n---\n".split("---\n", 2)
+    return f"---\n{found.replace('library_name: headstart', 'library_name: transformers')}---\n\n" if found else ""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.backbones.transformers import FAMILIES, Transformers
+from headstart.backbones.transformers import FAMILIES, Transformers, quietly
 from headstart.deploy.export.whole import calibrated_head
 from headstart.deploy.model import Model
 from headstart.errors import PlanError, listed
@@ -38,7 +38,6 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
         )
     is_text = backbone.modality == "text"
     (_write_text if is_text else _write_pictures)(model, backbone, folder)
-    (folder / "README.md").write_bytes(model.files.get("README.md", b""))
     return lambda items: answer(model, folder, items)
 
 
@@ -48,7 +47,8 @@ def answer(model: Model, folder: Path, items: Sequence[Any]) -> np.ndarray:
 
     is_text = model.backbone.modality == "text"
     what: Any = "text-classification" if is_text else "image-classification"
-    pipeline = transformers.pipeline(what, model=str(folder), trust_remote_code=is_text, device="cpu")
+    with quietly():
+        pipeline = transformers.pipeline(what, model=str(folder), trust_remote_code=is_text, device="cpu")
     how: dict[str, Any] = {"top_k": None, "function_to_apply": APPLY[model.task.final]}
     if is_text:
         how["truncation"] = True
@@ -77,6 +77,7 @@ def _write_text(model: Model, backbone: Transformers, folder: Path) -> None:
     tensors = {f"backbone.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
     tensors |= {"classifier.weight": weight.contiguous(), "classifier.bias": bias}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it private
     config = {
         "model_type": "headstart",
         "architectures": ["HeadstartForSequenceClassification"],

@@ -29,6 +29,7 @@ class Sample:
     scores: np.ndarray  # (N, K) of the model in float32
     as_run: np.ndarray  # (N, K) of the model as `predict` runs it here
     way: str  # in which that is
+    what: str  # "validation examples"
     left_out: int  # that could not be read
 
 
@@ -37,6 +38,7 @@ class Parity:
     """What the comparison found."""
 
     n: int
+    what: str  # they are: "validation examples"
     largest_difference: float  # from the model in float32
     way: str  # in which `headstart predict` runs the model here
     largest_difference_as_run: float
@@ -50,7 +52,7 @@ class Parity:
 
     def __str__(self) -> str:
         """One line."""
-        beside = f"{self.n:,} validation examples"
+        beside = f"{self.n:,} {self.what}"
         if self.lost is not None:
             lost = f"{self.lost.value:+.4f} ({self.lost.low:+.4f} to {self.lost.high:+.4f})"
             return f"in 8 bits it loses {lost} {self.metric} on {beside}"
@@ -65,7 +67,7 @@ class Parity:
 
 def sample(model: Model, exact: Model, data: Any = None) -> Sample:
     """The run's own validation examples, or labelled `data`; DataError when none can be read."""
-    stored, labels = _given(model, data) if data is not None else _kept(model)
+    what, stored, labels = _given(model, data) if data is not None else _kept(model)
     examined = [model.modality.examine(item) for item in stored]
     good = [i for i, one in enumerate(examined) if one.problem is None]
     if not good:
@@ -82,6 +84,7 @@ def sample(model: Model, exact: Model, data: Any = None) -> Sample:
         scores=exact.scores(items, digests),
         as_run=model.scores(items, digests),
         way=model.backbone.way,
+        what=what,
         left_out=len(stored) - len(good),
     )
 
@@ -98,7 +101,7 @@ def check(model: Model, asked: Sample, scores: np.ndarray) -> Parity:
         shown = [f"{asked.names[i]!r} ({apart[i]:.3g}{', another label' if other[i] else ''})" for i in wrong]
         raise RunError(
             f"The export does not answer as the model does, so it was not kept: {len(wrong)} of {len(apart)} "
-            f"validation examples differ by more than {TOLERANCE} or in the label: {listed(shown, 3)}. "
+            f"{asked.what} differ by more than {TOLERANCE} or in the label: {listed(shown, 3)}. "
             "Please report it with the run's plan.json; `headstart bundle` keeps the model as it is."
         )
     return _parity(model, asked, scores)
@@ -118,7 +121,7 @@ def check_int8(model: Model, asked: Sample, scores: np.ndarray, seed: int = 0) -
     if lost.low > MOST_INT8_LOSS:
         raise RunError(
             f"In 8 bits the export loses {lost.value:.3f} {metric.title} ({lost.low:.3f} to {lost.high:.3f}) on "
-            f"{len(y)} validation examples, so it was not kept. Export without --int8."
+            f"{len(y)} {asked.what}, so it was not kept. Export without --int8."
         )
     parity = _parity(model, asked, scores)
     return Parity(**{**vars(parity), "metric": metric.title, "lost": lost})
@@ -127,6 +130,7 @@ def check_int8(model: Model, asked: Sample, scores: np.ndarray, seed: int = 0) -
 def _parity(model: Model, asked: Sample, scores: np.ndarray) -> Parity:
     return Parity(
         n=len(scores),
+        what=asked.what,
         largest_difference=float(np.abs(scores - asked.scores).max()),
         way=asked.way,
         largest_difference_as_run=float(np.abs(scores - asked.as_run).max()),
@@ -148,13 +152,16 @@ def _differ(model: Model, scores: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.array([a != b for a, b in pairs])
 
 
-def _kept(model: Model) -> tuple[list[Any], list[Any]]:
+def _kept(model: Model) -> tuple[str, list[Any], list[Any]]:
+    """What they are, items, labels: of val; of train where labels were too few to spare some."""
     if model.examples is None:
-        return [], []
-    kept = model.examples.of("val")
-    return kept.items, kept.labels
+        return "examples", [], []
+    kept, what = model.examples.of("val"), "validation examples"
+    if not kept.items:
+        kept, what = model.examples.of("train"), "training examples (none were spared for validation)"
+    return what, kept.items, kept.labels
 
 
-def _given(model: Model, data: Any) -> tuple[list[Any], list[Any]]:
+def _given(model: Model, data: Any) -> tuple[str, list[Any], list[Any]]:
     dataset = model.read(data)
-    return dataset.inputs, dataset.column("label")
+    return f"examples of {dataset.source}", dataset.inputs, dataset.column("label")

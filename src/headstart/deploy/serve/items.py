@@ -157,7 +157,8 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         raise Problem(400, "The body is not JSON", found[0]["msg"])
-    errors = [{"detail": one["msg"], "pointer": _pointer(one["loc"])} for one in found[:MOST_ERRORS]]
+    told = dict.fromkeys((one["msg"], _pointer(one["loc"])) for one in found)  # once, though two kinds were tried
+    errors = [{"detail": detail, "pointer": pointer} for detail, pointer in list(told)[:MOST_ERRORS]]
     raise Problem(422, "The body is not as it should be", errors[0]["detail"], errors=errors)
 
 
