@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import headstart
-from headstart import places
+from headstart import places, registry
 from headstart.backbones.pixels import Pixels
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import export, parity
@@ -303,3 +303,13 @@ def test_examples_that_taught_are_not_called_validation(parts: Model, tmp_path: 
     assert parts.examples is not None
     assert set(parts.examples.splits) == {"train"}  # so few labels that all of them teach
     assert "training examples (none were spared" in str(export(parts, "torch", tmp_path / "out").parity)
+
+
+def test_small_numbers_are_compared_in_their_own_unit(texts: Model) -> None:
+    task = registry.TASKS.get("regression").from_labels([0.01, 0.02, 0.03])
+    number = replace(exact(texts), task=task)
+    scores = np.linspace(0.01, 0.02, 24)[:, None]
+    asked = replace(parity.sample(texts, exact(texts)), scores=scores, as_run=scores)
+    parity.check(number, asked, scores + 1e-7)
+    with pytest.raises(RunError, match="24 of 24"):
+        parity.check(number, asked, scores + 5e-4)  # a sixth of their standard deviation

@@ -10,7 +10,7 @@ from headstart import __version__, registry
 from headstart.backbones import catalog
 from headstart.deploy import artifact, examples
 from headstart.deploy.model import Model
-from headstart.errors import PlanError
+from headstart.errors import PlanError, RunError
 from headstart.progress import Progress
 
 HOW = """# How to use this bundle
@@ -43,10 +43,12 @@ def bundle(model: Model, out: str | Path, progress: Progress | None = None) -> P
         with progress.step("bundle"):
             _fill(model, making / out.stem if is_zip else making, progress)
             if is_zip:
-                packed = shutil.make_archive(str(making), "zip", making, out.stem)
+                packed = shutil.make_archive(str(making / out.stem), "zip", making, out.stem)
                 Path(packed).rename(out)
             else:
                 making.rename(out)
+    except OSError as error:
+        raise RunError(f"The bundle could not be written to {out}: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return out

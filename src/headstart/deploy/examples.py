@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,12 @@ class Examples:
     def _directions(self) -> tuple[np.ndarray, np.ndarray]:
         centre = self.embeddings.mean(0)
         return _unit(self.embeddings - centre), centre
+
+
+@lru_cache(maxsize=16)
+def read(content: bytes) -> Examples:
+    """Those in the content of `examples.parquet`, parsed once for all who ask."""
+    return Examples.from_bytes(content)
 
 
 def draw(problem: Problem, embed: Callable[[np.ndarray], np.ndarray], seed: int) -> Examples:

@@ -85,7 +85,7 @@ class Model:
     def examples(self) -> Examples | None:
         """Some of the train and val examples; None for a run that kept none."""
         kept = self.files.get(examples.FILE)
-        return None if kept is None else Examples.from_bytes(kept)
+        return None if kept is None else examples.read(kept)
 
     def load_pretrained(self) -> Backbone:
         """That network for a moment: it is not kept here."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from headstart.backbones.transformers import FAMILIES, Transformers, quietly
+from headstart.deploy import artifact
 from headstart.deploy.export.whole import calibrated_head
 from headstart.deploy.model import Model
 from headstart.errors import PlanError, listed
@@ -90,8 +91,6 @@ def _write_text(model: Model, backbone: Transformers, folder: Path) -> None:
         "width": weight.shape[1],
         **{name: value for name, value in _labels(model).items() if name != "num_labels"},
     }
-    from headstart.deploy import artifact
-
     (folder / "config.json").write_bytes(artifact.to_bytes(config))
     (folder / f"{CODE}.py").write_text((Path(__file__).parent / f"{CODE}.py.txt").read_text())
     tokenizer: Any = backbone.reader.tokenizer  # type: ignore[union-attr]

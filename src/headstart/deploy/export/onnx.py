@@ -32,7 +32,10 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     is_text = model.backbone.modality == "text"
     if int8:
         with quietly():
-            (_text_in_8_bits if is_text else _pictures_in_8_bits)(file, _calibration(model, opened))
+            if is_text:
+                in_8_bits(file).replace(file)
+            else:
+                _pictures_in_8_bits(file, _calibration(model, opened))
     if is_text:
         write_tokenizer(model, folder)
         write_tokens(folder)
@@ -52,12 +55,6 @@ def answer(folder: Path, items: Sequence[Any]) -> np.ndarray:
     finally:
         sys.path.remove(str(folder))
         sys.modules.pop("tokens", None)
-
-
-def _text_in_8_bits(file: Path, opened: Sequence[Any]) -> None:
-    """Weights of matrix products in 8 bits, their inputs scaled as they are met (dynamic)."""
-    small = in_8_bits(file)
-    small.replace(file)
 
 
 def _calibration(model: Model, opened: Sequence[Any]) -> list[Any]:
@@ -95,7 +92,6 @@ def _pictures_in_8_bits(file: Path, opened: Sequence[Any]) -> None:
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv", "Clip", "Add"],
         nodes_to_exclude=[node.name for node in nodes[:first]],  # the preprocessing
-        extra_options={"ActivationSymmetric": False},
     )
     small.replace(file)
     whole.unlink()

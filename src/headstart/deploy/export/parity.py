@@ -30,7 +30,6 @@ class Sample:
     as_run: np.ndarray  # (N, K) of the model as `predict` runs it here
     way: str  # in which that is
     what: str  # "validation examples"
-    left_out: int  # that could not be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +83,16 @@ def sample(model: Model, exact: Model, data: Any = None) -> Sample:
         scores=exact.scores(items, digests),
         as_run=model.scores(items, digests),
         way=model.backbone.way,
-        what=what,
-        left_out=len(stored) - len(good),
+        what=what + (f" ({len(stored) - len(good):,} more could not be read)" if len(good) < len(stored) else ""),
     )
 
 
 def check(model: Model, asked: Sample, scores: np.ndarray) -> Parity:
     """RunError, naming the rows, unless every label is the model's and every score within the tolerance."""
     _check_numbers(asked, scores)
-    scale = max(1.0, float(asked.scores.std())) if model.task.final == "identity" else 1.0
-    apart = np.abs(scores - asked.scores).max(axis=1) / scale
     is_number = model.task.final == "identity"
+    scale = float(asked.scores.std()) or 1.0 if is_number else 1.0
+    apart = np.abs(scores - asked.scores).max(axis=1) / scale
     other = np.zeros(len(apart), dtype=bool) if is_number else _differ(model, scores, asked.scores)
     wrong = np.flatnonzero(other | (apart > TOLERANCE))
     if len(wrong):
