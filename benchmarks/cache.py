@@ -16,14 +16,16 @@ import sys
 import time
 from dataclasses import replace
 
+import headstart
 from benchmarks.fit import ROOT, SHARED
-from headstart import places, transfer
+from headstart import places
 from headstart.demo import demo_data
 from headstart.engine.train import train
+from headstart.problem import pose
 from headstart.progress import Progress
 from headstart.strategies.partial import Partial
 from headstart.wishes import Wishes
-from headstart.workshop import Workshop
+from headstart.workshop import Workshop, load_backbone, open_workshop
 
 RESULTS = ROOT / "benchmarks" / "results" / "cache.json"
 N_TRAIN, N_VAL, EPOCHS, REPEATS = 256, 64, 3, 3
@@ -32,11 +34,11 @@ N_TRAIN, N_VAL, EPOCHS, REPEATS = 256, 64, 3, 3
 def workshop(name: str) -> Workshop:
     """The data and their default backbone."""
     source, label = (str(SHARED / "text_sst2"), None) if name == "text" else demo_data("image", Progress())
-    problem = transfer.pose(transfer.read(source, label=label), 0, Progress())
+    problem = pose(headstart.read(source, label=label), 0, Progress())
     rows = {"train": problem.rows["train"][:N_TRAIN], "val": problem.rows["val"][:N_VAL]}
     problem = replace(problem, rows={**problem.rows, **rows})
-    network = transfer.load_backbone(None, problem.modality, Progress())
-    return transfer.workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress())
+    network = load_backbone(None, problem.modality, Progress())
+    return open_workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress())
 
 
 def seconds(shop: Workshop, way: Partial, cache: bool) -> tuple[float, float]:

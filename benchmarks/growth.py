@@ -55,13 +55,14 @@ class Peak(threading.Thread):
 
 def run(n: int) -> dict[str, float]:
     """Features of n texts at every stage, kept on disk."""
-    from headstart import places, registry, transfer
+    from headstart import places, registry
     from headstart.engine import freeze
     from headstart.engine.fastest import fastest
     from headstart.progress import Progress
+    from headstart.workshop import load_backbone
 
     modality, progress = registry.modality("text"), Progress()
-    network = transfer.load_backbone("minilm", modality, progress)
+    network = load_backbone("minilm", modality, progress)
     items = texts(n)
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in items]
     runner = fastest(network, modality, items, progress)  # warms up too

@@ -17,13 +17,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+import headstart
 from benchmarks.fit import ROOT, SHARED
 from benchmarks.speed import machine
-from headstart import registry, transfer
+from headstart import registry
 from headstart.demo import demo_data
 from headstart.engine import freeze
 from headstart.engine.fastest import fastest
 from headstart.progress import Progress
+from headstart.workshop import load_backbone
 
 RESULTS = ROOT / "benchmarks" / "results" / "peak.json"
 N, REPEATS, MOST_ROWS = 512, 3, 8
@@ -37,8 +39,8 @@ def measure(name: str) -> dict[str, object]:
             items = [row["text"] for row in csv.DictReader(file)][:N]
     else:
         path, label = demo_data("image", progress)
-        items = transfer.read(path, label=label).inputs[:N]
-    network = transfer.load_backbone(None, modality, progress)
+        items = headstart.read(path, label=label).inputs[:N]
+    network = load_backbone(None, modality, progress)
     runner = fastest(network, modality, items, progress)
     opened = [modality.open(item, network.detail) for item in items]
     inputs = [network.collate([opened[row] for row in rows]) for rows in freeze.plan_batches(network, opened)]

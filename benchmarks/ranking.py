@@ -15,12 +15,14 @@ from dataclasses import asdict
 
 import numpy as np
 
+import headstart
 from benchmarks.fit import ROOT, SHARED
-from headstart import transfer
 from headstart.evidence.transferability import score_features, weighted_kendall
+from headstart.problem import pose
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
 from headstart.wishes import Wishes
+from headstart.workshop import load_backbone, open_workshop
 
 RESULTS = ROOT / "benchmarks" / "results" / "ranking.json"
 REGRET = ROOT / "benchmarks" / "results" / "regret.json"
@@ -39,13 +41,13 @@ def measure(name: str) -> dict:
     """Every stage of every backbone: its scores on train, and its probe's first metric on test."""
     path, backbones = DATA[name]
     progress = Progress()
-    problem = transfer.pose(transfer.read(path), 0, progress)
+    problem = pose(headstart.read(path), 0, progress)
     metric = problem.task.metrics()[0]
     train, test = problem.rows["train"], problem.rows["test"]
     candidates = []
     for backbone in backbones:
-        network = transfer.load_backbone(backbone, problem.modality, progress)
-        shop = transfer.workshop(problem, network, problem.task.metrics(), Wishes(), 0, progress)
+        network = load_backbone(backbone, problem.modality, progress)
+        shop = open_workshop(problem, network, problem.task.metrics(), Wishes(), 0, progress)
         for k, stage in enumerate(network.stages):
             found = score_features(shop.frozen.stage(k, train), problem.y[train], stage=k, name=stage.name)
             scores = shop.scores(shop.solve(Probe(stages=(k,))), test)

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+import headstart
 from benchmarks.fit import ROOT, SHARED
-from headstart import adapt, registry, transfer
+from headstart import adapt, registry
 from headstart.adapt import title_of
 from headstart.demo import demo_data
 from headstart.engine.trials import Trials
@@ -29,7 +30,7 @@ from headstart.evidence import planner
 from headstart.evidence.compare import Judge
 from headstart.evidence.transferability import score_features
 from headstart.evidence.weigh import Scales
-from headstart.problem import some_of_each
+from headstart.problem import pose, some_of_each
 from headstart.progress import Progress
 from headstart.strategies.full import Full
 from headstart.strategies.lora import Lora
@@ -37,6 +38,7 @@ from headstart.strategies.partial import Partial
 from headstart.strategies.probe import Probe
 from headstart.strategies.scratch import Scratch
 from headstart.wishes import Wishes
+from headstart.workshop import load_backbone, open_workshop
 
 RESULTS = ROOT / "benchmarks" / "results" / "regret.json"
 DATA = {
@@ -50,10 +52,10 @@ DATA = {
 MOST = {"text": 2000, "image": 1000, "PneumoniaMNIST": 400}  # training examples, of a modality or a data set
 
 
-def pose(name: str) -> Any:
+def posed(name: str) -> Any:
     """The problem with its train split cut down, each class keeping its share."""
     path, label = (DATA[name], None) if DATA[name] else demo_data("image", Progress())
-    problem = transfer.pose(transfer.read(path, label=label), 0, Progress())
+    problem = pose(headstart.read(path, label=label), 0, Progress())
     train = problem.rows["train"]
     most = MOST.get(name, MOST[problem.dataset.modality])
     if len(train) > most:
@@ -72,10 +74,10 @@ def grid(shop: Any) -> list[Any]:
 
 def measure(name: str, folder: Path, kept: dict[str, Any] | None = None) -> dict[str, Any]:
     """The whole grid, or the best cell of a kept one, and the planner's choice, on the primary metric and accuracy."""
-    problem, progress = pose(name), Progress()
+    problem, progress = posed(name), Progress()
     metrics = problem.task.metrics()
-    network = transfer.load_backbone(None, problem.modality, progress)
-    shop = transfer.workshop(problem, network, metrics, Wishes(), 0, progress)
+    network = load_backbone(None, problem.modality, progress)
+    shop = open_workshop(problem, network, metrics, Wishes(), 0, progress)
     shop.trials = Trials(folder)
     names = [stage.name for stage in network.stages]
     test = problem.rows["test"]

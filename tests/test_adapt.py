@@ -20,7 +20,8 @@ import headstart
 from headstart import places, transfer
 from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
-from headstart.problem import some_of_each
+from headstart.problem import pose, some_of_each
+from headstart.progress import Progress
 from headstart.study import compare, draw, rank
 from headstart.wishes import Wishes, seconds_of
 from tests.test_backbones import WORDS, save_tiny
@@ -185,7 +186,7 @@ def test_learning_curves_are_over_the_same_test_examples(tiny: str, cats: Path) 
         (system, n) for system in ("probe", "classical") for n in (16, 192)
     }
     assert all(len(point.scores) == 2 for point in found.points)
-    problem = transfer.pose(headstart.read(str(cats)), 0, transfer.Progress())
+    problem = pose(headstart.read(str(cats)), 0, Progress())
     one, other = draw(problem, 64, 0), draw(problem, 64, 1)
     assert np.array_equal(one.rows["test"], other.rows["test"])
     assert not np.array_equal(one.rows["train"], other.rows["train"])

@@ -29,6 +29,7 @@ FLOORS = [
     {"workshop"},
     {"adapt"},
     {"deploy", "report"},
+    {"inductive"},
     {"transfer"},
     {"study"},
     {"estimators", "demo", "doctor", "screen", "studio"},

@@ -22,6 +22,7 @@ from headstart.evidence.plan import Plan
 from headstart.modalities.image import Image
 from headstart.modalities.text import Text
 from headstart.progress import Progress
+from headstart.workshop import load_backbone
 from tests.test_backbones import WORDS, save_tiny
 
 EXACT = fastest.Trial(way="float32", seconds=0.02, cosine=1.0)
@@ -35,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def backbone(tiny: Path) -> Backbone:
-    return transfer.load_backbone(str(tiny), Text(), Progress())
+    return load_backbone(str(tiny), Text(), Progress())
 
 
 def texts(n: int) -> list[str]:
@@ -229,7 +230,7 @@ def test_lanes_that_ask_at_once_export_once(
 
 def test_onnx_runtime_gives_the_features_of_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
-    backbone = transfer.load_backbone(str(save_tiny("resnet", tmp_path / "resnet")), Image(), Progress())
+    backbone = load_backbone(str(save_tiny("resnet", tmp_path / "resnet")), Image(), Progress())
     other = ways.run_as(backbone, "onnx float32")
     for n in (1, 3):
         inputs = {"pixel_values": torch.randn(n, 3, backbone.detail, backbone.detail)}

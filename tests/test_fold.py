@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from headstart import transfer
 from headstart.backbones.base import Backbone
 from headstart.backbones.efficientnet_lite import _conv
 from headstart.backbones.fold import FoldedConv2d, find_chains, folded
@@ -21,6 +20,7 @@ from headstart.engine.ways import run_as
 from headstart.modalities.image import Image
 from headstart.modalities.text import Text
 from headstart.progress import Progress
+from headstart.workshop import load_backbone
 from tests.test_backbones import save_tiny
 
 
@@ -34,7 +34,7 @@ def settle(network: nn.Module) -> None:
 
 
 def load(family: str, folder: Path) -> Backbone:
-    backbone = transfer.load_backbone(str(save_tiny(family, folder / family)), Image(), Progress())
+    backbone = load_backbone(str(save_tiny(family, folder / family)), Image(), Progress())
     settle(backbone.network)
     return backbone
 
@@ -55,7 +55,7 @@ def test_a_folded_network_gives_the_same_features_at_every_stage(family: str, tm
 
 def test_efficientnet_lite_pads_alike_when_folded() -> None:
     """Strided convolutions pad one side more; the kernel grows by zeros for it."""
-    backbone = transfer.load_backbone("efficientnet-lite0", Image(), Progress())
+    backbone = load_backbone("efficientnet-lite0", Image(), Progress())
     other = run_as(backbone, "folded float32")
     assert other.fingerprint != backbone.fingerprint
     assert len(find_chains(backbone)) == 49
@@ -77,9 +77,9 @@ def test_without_onednn_a_folded_convolution_is_the_same(monkeypatch: pytest.Mon
 
 
 def test_a_network_without_batch_norms_is_left_alone(tmp_path: Path) -> None:
-    text = transfer.load_backbone(str(save_tiny("bert", tmp_path / "bert")), Text(), Progress())
+    text = load_backbone(str(save_tiny("bert", tmp_path / "bert")), Text(), Progress())
     assert folded(text) is text
-    vit = transfer.load_backbone(str(save_tiny("vit", tmp_path / "vit")), Image(), Progress())
+    vit = load_backbone(str(save_tiny("vit", tmp_path / "vit")), Image(), Progress())
     assert folded(vit) is vit
 
 
@@ -93,7 +93,7 @@ def test_a_module_that_runs_twice_is_not_folded(tmp_path: Path) -> None:
 
 @pytest.fixture
 def text_backbone(tmp_path: Path) -> Backbone:
-    return transfer.load_backbone(str(save_tiny("bert", tmp_path / "bert")), Text(), Progress())
+    return load_backbone(str(save_tiny("bert", tmp_path / "bert")), Text(), Progress())
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])

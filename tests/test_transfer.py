@@ -28,9 +28,8 @@ from headstart.evidence.plan import Plan
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
-from headstart.transfer import load_backbone, workshop
 from headstart.wishes import Wishes
-from headstart.workshop import Workshop
+from headstart.workshop import Workshop, load_backbone, open_workshop
 from tests.conftest import BAD, GOOD, THINGS, review_rows
 from tests.test_backbones import WORDS, save_tiny
 
@@ -95,7 +94,7 @@ def test_five_lines(tmp_path: Path) -> None:
 
 
 def shop_of(problem: Problem, network: Any) -> Workshop:
-    return workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress())
+    return open_workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress())
 
 
 def test_1_cached_equals_uncached() -> None:
@@ -418,7 +417,7 @@ def test_a_fit_that_was_killed_does_not_train_again_what_it_had(
     tiny: str, few_epochs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before the last step, and begun again: every trial is read, and the run is the same."""
-    from headstart import transfer
+    from headstart import inductive
     from headstart.engine import train as engine
 
     whole = headstart.fit(pets(), backbone=tiny)
@@ -427,7 +426,7 @@ def test_a_fit_that_was_killed_does_not_train_again_what_it_had(
         def kill(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(transfer, "test_once", kill)
+        patch.setattr(inductive, "test_once", kill)
         with pytest.raises(KeyboardInterrupt):
             headstart.fit(pets(), backbone=tiny)
 

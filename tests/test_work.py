@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headstart import places, transfer
+from headstart import places, registry, transfer
 from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.engine import train as engine
+from headstart.progress import Progress
+from headstart.workshop import load_backbone
 from tests.test_backbones import WORDS, save_tiny
 
 N, N_TWICE = 200, 20  # texts, and how many of them stand in the table twice
@@ -94,13 +96,13 @@ def test_training_above_a_cut_runs_what_is_below_it_once(tiny: str, table: str, 
     values = sum(file.stat().st_size for file in places.features().rglob("values.npy"))
     opened = pd.read_csv(table).drop_duplicates("text")
     texts = opened[opened["split"] != "test"]["text"].tolist()
-    network = transfer.load_backbone(tiny, transfer.registry.modality("text"), transfer.Progress())
+    network = load_backbone(tiny, registry.modality("text"), Progress())
     n_tokens = sum(network.lengths(texts))
     assert values <= n_tokens * network.network.config.hidden_size * 4 + 4096  # unpadded
 
 
 def test_bfloat16_halves_what_a_cut_keeps(tiny: str, table: str) -> None:
-    network = transfer.load_backbone(tiny, transfer.registry.modality("text"), transfer.Progress())
+    network = load_backbone(tiny, registry.modality("text"), Progress())
     inputs = network.collate(["a cat"])
     one, other = (net.activations(inputs, 2) for net in (network, network.cast("bfloat16")))
     assert other.nbytes * 2 == one.nbytes

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
     from headstart.estimators import TransferClassifier, TransferRegressor
-    from headstart.transfer import fit, read
+    from headstart.problem import read
+    from headstart.transfer import fit
 
 __version__ = "0.1.0"
 

@@ -22,8 +22,8 @@ from headstart.evidence.planner import Solved
 from headstart.problem import Problem
 from headstart.progress import Progress
 from headstart.strategies.probe import Probe
-from headstart.transfer import load_backbone, workshop
 from headstart.wishes import Wishes
+from headstart.workshop import load_backbone, open_workshop
 
 
 class _Transfer(BaseEstimator):
@@ -53,7 +53,7 @@ class _Transfer(BaseEstimator):
             y=self.task_.encode(dataset.column("label")),
             rows={name: dataset.rows(name) for name in ("train", "val")},
         )
-        shop = workshop(problem, network, self.task_.metrics(), Wishes(), self.seed, Progress())
+        shop = open_workshop(problem, network, self.task_.metrics(), Wishes(), self.seed, Progress())
         self.network_: Backbone = shop.runner
         self.solved_: Solved = shop.solve(Probe(freeze=self.freeze))
 

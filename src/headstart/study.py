@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import adapt, registry, transfer
+from headstart import adapt, inductive, registry
 from headstart.data.threads import in_threads
 from headstart.errors import DataError, PlanError, did_you_mean, listed
 from headstart.evidence import planner
@@ -23,7 +23,7 @@ from headstart.progress import Progress
 from headstart.strategies.scratch import Scratch
 from headstart.tasks.base import Metric
 from headstart.wishes import AUTO, Wishes
-from headstart.workshop import Workshop
+from headstart.workshop import Workshop, load_backbone, load_backbones, open_workshop
 
 CLASSICAL, SCRATCH, ALL = "classical", "scratch", "all"
 FEWEST = 8  # labels that a comparison can learn from
@@ -82,10 +82,10 @@ def rank(
     """
     progress = progress or Progress()
     dataset = labelled(data, progress)
-    networks = transfer.load_backbones(backbones, dataset.modality, progress)
+    networks = load_backbones(backbones, dataset.modality, progress)
     problem = pose(dataset, seed, progress)
     metrics = primary_first(problem.task.metrics(), metric)
-    shops = [transfer.workshop(problem, network, metrics, Wishes(), seed, progress) for network in networks]
+    shops = [open_workshop(problem, network, metrics, Wishes(), seed, progress) for network in networks]
     ranked = sorted((_ranked(shop) for shop in shops), key=lambda one: -shops[0].judge.gain(one.best.score.value))
     return Ranking(
         data=dataset.name,
@@ -154,7 +154,7 @@ def compare(
     progress = progress or Progress()
     names = _known(strategies)
     dataset = labelled(data, progress)
-    network = transfer.load_backbone(backbone, registry.modality(dataset.modality), progress)
+    network = load_backbone(backbone, registry.modality(dataset.modality), progress)
     problem = pose(dataset, 0, progress)
     metrics = primary_first(problem.task.metrics(), metric)
     budgets = _budgets(labels, len(problem.rows["train"]) + len(problem.rows["val"]))
@@ -164,7 +164,7 @@ def compare(
             scores, seconds = [], []
             for seed in range(seeds):
                 drawn = draw(problem, n, seed, _crosswise(name))
-                shop = transfer.workshop(drawn, network, metrics, Wishes(), seed, progress)
+                shop = open_workshop(drawn, network, metrics, Wishes(), seed, progress)
                 start = time.perf_counter()
                 scores.append(_score(shop, name, metrics[0]))
                 seconds.append(time.perf_counter() - start)
@@ -209,7 +209,7 @@ def _score(shop: Workshop, name: str, metric: Metric) -> float:
     rows = problem.rows["test"]
     if name == CLASSICAL:
         items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
-        classical = transfer.solve_classical(problem, items, shop.seed)
+        classical = inductive.solve_classical(problem, items, shop.seed)
         scores = classical.scores(problem.task, [items[row] for row in rows])
     elif name == SCRATCH:
         scores = shop.scores(shop.train(Scratch(epochs=planner.epochs_for(shop.work.n_train))).solved, rows)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import places
+from headstart import places, registry
+from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.engine.fastest import fastest
 from headstart.engine.features import Activations, Features
 from headstart.engine.trials import Trials, key_of
 from headstart.engine.ways import in_float32, run_as
+from headstart.errors import PlanError
 from headstart.evidence import depth
 from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.compare import Judge
 from headstart.evidence.depth import Probed, Probing
 from headstart.evidence.planner import Solved, Tried, Work
+from headstart.evidence.weigh import Scales, defined_on
 from headstart.modalities.base import Modality
 from headstart.problem import Problem, some_of_each
 from headstart.progress import Progress
 from headstart.strategies.base import Adapted, Strategy, Trained
 from headstart.strategies.probe import Probe
 from headstart.tasks.base import Metric
+from headstart.wishes import Wishes
 
 if TYPE_CHECKING:
     from headstart.engine.train import Lesson
@@ -198,3 +203,47 @@ class Workshop:
             items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
             features = freeze.embed(network, self.modality, items, digests, solved.stages, self.progress.bar)
         return self.problem.task.scores(solved.adapted.head.logits(features), solved.temperature)
+
+
+def open_workshop(
+    problem: Problem,
+    network: Backbone,
+    metrics: tuple[Metric, ...],
+    wishes: Wishes,
+    seed: int,
+    progress: Progress,
+) -> Workshop:
+    """The problem and a backbone under one judge: the first metric that validation defines."""
+    rows = problem.rows["val"]
+    scales = Scales(metrics=metrics, groups=problem.groups("val"), seed=seed)
+    metric = defined_on(metrics, problem.task, problem.y[rows], problem.y[problem.rows["train"]])
+    return Workshop(
+        problem=problem,
+        backbone=network,
+        metric=metric,
+        weights=scales.resamples(len(rows)) if len(rows) else np.ones((1, 0)),
+        n_units=scales.n_groups,
+        seed=seed,
+        progress=progress,
+        class_weight=wishes.weighs(metrics[0]),
+        way=wishes.plan.way if wishes.plan is not None else None,
+    )
+
+
+def load_backbones(backbone: str | Sequence[str] | None, modality: str, progress: Progress) -> list[Backbone]:
+    """One or several backbones for a modality, its own where none is named; PlanError when one takes other input."""
+    given = [backbone] if backbone is None or isinstance(backbone, str) else backbone
+    references: list[str | None] = [*given] or [None]
+    return [load_backbone(reference, registry.modality(modality), progress) for reference in references]
+
+
+def load_backbone(reference: str | None, modality: Modality, progress: Progress) -> Backbone:
+    """The backbone called `reference` (default: the modality's); PlanError when it takes another kind of input."""
+    with progress.step("load the backbone"):
+        network = catalog.load(reference or modality.default_backbone, progress)
+    if network.modality != registry.plugin_name(modality):
+        raise PlanError(
+            f"The backbone {reference!r} takes {registry.modality(network.modality).noun[1]}, but the data are "
+            f"{modality.noun[1]}. `headstart models` lists the others; the default is {modality.default_backbone!r}."
+        )
+    return network

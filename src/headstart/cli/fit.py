@@ -165,13 +165,13 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Fit on real data: photographs of solar cells (image), or questions put to a chatbot (text)."""
-    from headstart import transfer
+    from headstart import problem, transfer
     from headstart.demo import demo_data
 
     progress = screen(as_json or quiet)
     path, label = demo_data(kind, progress)
     with progress.step("read"):
-        dataset = transfer.read(path, label=label)
+        dataset = problem.read(path, label=label)
     model = transfer.fit(dataset, out=out or free_name(f"demo-{kind}"), progress=progress)
     tell(model, as_json, progress.seconds)
 
