@@ -33,7 +33,7 @@ from headstart.tasks.base import Metric
 from headstart.wishes import Wishes
 
 if TYPE_CHECKING:
-    from headstart.engine.train import Lesson
+    from headstart.engine.lesson import Lesson
 
 
 @dataclass(kw_only=True)
@@ -137,7 +137,7 @@ class Workshop:
 
     def lesson(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Lesson:
         """What a strategy learns from: some of each class, in a seeded draw, when not all examples are asked for."""
-        from headstart.engine.train import Lesson
+        from headstart.engine.lesson import Lesson
 
         rows, val = self.problem.rows["train"], self.problem.rows["val"]
         if n_train is not None and n_train < len(rows):

@@ -13,8 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,15 +20,13 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from headstart.backbones.base import Backbone
 from headstart.backbones.resume import Resumable
-from headstart.data.batch import batches, shuffled_batches
+from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
-from headstart.engine.fastest import allowed_precision
-from headstart.engine.features import Activations
-from headstart.modalities.base import Modality
+from headstart.engine.batching import Epochs, batch_of, lengths
+from headstart.engine.lesson import Learnt, Lesson, precision, resumable
 from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, Task
@@ -39,37 +35,6 @@ EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) d
 WARM_UP = 0.1  # share of the steps in which the rate rises
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
-N_EXAMPLES = 2  # that show a network's forms
-
-Sizes = tuple[np.ndarray, np.ndarray]  # mean and scale (D,) of the pooled last stage on train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """What a strategy learns from. Rows index `items`, `y` and the activations alike."""
-
-    backbone: Backbone
-    modality: Modality
-    task: Task
-    items: Sequence[Any]  # N stored items
-    y: np.ndarray  # (N, …) encoded labels
-    train: np.ndarray  # rows that teach
-    val: np.ndarray  # rows that choose
-    seed: int = 0
-    head: LinearHead | None = None  # a solved probe on the pooled last stage
-    pooled: np.ndarray | None = None  # (n_train, D) pooled last stage of the pretrained network on train
-    views: tuple[Activations, ...] = ()  # activations at the cut, the plain ones first; empty: items are run each time
-    checkpoint: Path | None = None  # file to go on from, and to keep after each epoch
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """A trained model, and what validation saw of it."""
-
-    adapted: Adapted
-    val_logits: np.ndarray  # (n_val, K)
-    val_losses: tuple[float, ...]  # after each epoch
-    seconds: float
 
 
 def train(strategy: Trained, lesson: Lesson) -> Learnt:
@@ -115,83 +80,6 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
 
 
-def resumable(strategy: Trained, lesson: Lesson) -> Resumable:
-    """The network above the strategy's cut, ready to be trained."""
-    backbone = lesson.backbone
-    few = [lesson.modality.open(lesson.items[row], backbone.detail) for row in lesson.train[:N_EXAMPLES]]
-    upper = Resumable(backbone, strategy.cut(backbone.n_stages), backbone.collate(few), strategy.from_scratch)
-    strategy.prepare(upper)
-    return upper
-
-
-def precision(backbone: Backbone) -> Any:
-    """Lightning's word for the arithmetic of training: bfloat16 for texts where the processor has it, else float32.
-
-    Transformers train twice as fast in it, to the same score; convolutions do not, on a CPU.
-    """
-    if backbone.modality == "image" and not torch.cuda.is_available():
-        return "32-true"
-    able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16-mixed" if able and allowed_precision() != "float32" else "32-true"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Keyword arguments of the network, and the activation at the cut where it is cached."""
-
-    inputs: dict[str, Tensor]
-    activation: Tensor | None
-
-
-def _batch(lesson: Lesson, rows: Sequence[int] | np.ndarray, epoch: int, augment: bool = False) -> Batch:
-    """These rows; in training, each in a view drawn for it and for this epoch."""
-    backbone, modality = lesson.backbone, lesson.modality
-    if not lesson.views:
-        opened = [modality.open(lesson.items[row], backbone.detail) for row in rows]
-        if augment:
-            generators = (np.random.default_rng([lesson.seed, epoch, int(row)]) for row in rows)
-            opened = [modality.augment(item, rng) for item, rng in zip(opened, generators, strict=True)]
-        return Batch(backbone.collate(opened), None)
-    needs_items = backbone.modality != "image"
-    opened = [modality.open(lesson.items[row], backbone.detail) if needs_items else None for row in rows]
-    view = np.zeros(len(rows), dtype=np.int64)
-    if augment and len(lesson.views) > 1:
-        view = np.array([np.random.default_rng([lesson.seed, epoch, int(r)]).integers(len(lesson.views)) for r in rows])
-    pieces = [lesson.views[v].rows([r])[0] for v, r in zip(view, rows, strict=True)]
-    return Batch(backbone.placeholders(opened), stacked(pieces))
-
-
-def stacked(pieces: Sequence[Tensor]) -> Tensor:
-    """Activations of some examples as one batch, texts padded with zeros at the end."""
-    if pieces[0].ndim == 2:
-        return nn.utils.rnn.pad_sequence(list(pieces), batch_first=True)
-    batch = torch.stack(list(pieces))
-    return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
-
-
-def _lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
-    """What each example costs, in the network's own unit; pictures are not opened for it."""
-    if lesson.backbone.modality == "image":
-        return [1] * len(rows)
-    return lesson.backbone.lengths([lesson.modality.open(lesson.items[row]) for row in rows])
-
-
-class Epochs(Sampler[list[int]]):
-    """Batches of rows, in another order each epoch; `epoch` is asked whenever an epoch begins."""
-
-    def __init__(self, strategy: Trained, lesson: Lesson, epoch: Callable[[], int]) -> None:
-        self.rows, self.size, self.seed, self.epoch = lesson.train, strategy.batch_size, lesson.seed, epoch
-        self.lengths = _lengths(lesson, self.rows)
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        seed = int(np.random.SeedSequence([self.seed, self.epoch()]).generate_state(1)[0])
-        for batch in shuffled_batches(self.lengths, self.size, seed):
-            yield [int(row) for row in self.rows[batch]]
-
-
 class Adapting(pl.LightningModule):
     """Stages above a cut under a linear head on the standardised pooled last stage."""
 
@@ -208,7 +96,7 @@ class Adapting(pl.LightningModule):
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("spread", torch.from_numpy(spread))
         self.linear = linear
-        self._val_batches = batches(_lengths(lesson, lesson.val), lesson.backbone.batch_budget)
+        self._val_batches = batches(lengths(lesson, lesson.val), lesson.backbone.batch_budget)
         weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
         self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
 
@@ -219,7 +107,7 @@ class Adapting(pl.LightningModule):
 
     def collate(self, rows: Sequence[int], epoch: int) -> dict[str, Any]:
         """A training batch of these rows."""
-        batch = _batch(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
+        batch = batch_of(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
         y = self.lesson.y[list(rows)]
         if (self.origin, self.scale) != (0.0, 1.0):
             y = ((y - self.origin) / self.scale).astype(np.float32)
@@ -280,7 +168,7 @@ class Adapting(pl.LightningModule):
         out: np.ndarray | None = None
         self.eval()
         for index in self._val_batches:
-            batch = _batch(lesson, lesson.val[index], 0)
+            batch = batch_of(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(
                 {"inputs": batch.inputs, "activation": batch.activation}, self.device, 0
             )
@@ -362,7 +250,7 @@ def _first_head(
     strategy: Trained, lesson: Lesson, upper: Resumable, unit: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, nn.Linear]:
     """(mean, spread) of the pooled last stage, and the head on it: the solved probe's, or one of zeros."""
-    batch = _batch(lesson, lesson.train[:1], 0)
+    batch = batch_of(lesson, lesson.train[:1], 0)
     with torch.no_grad():
         width = upper.eval()(batch.inputs, batch.activation).shape[1]
     mean, spread = np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32)

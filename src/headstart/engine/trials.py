@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
-from headstart.engine.train import Learnt, Lesson, precision
+from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
 
