@@ -57,16 +57,43 @@ def lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
 
 
 class Epochs(Sampler[list[int]]):
-    """Batches of rows, in another order each epoch; `epoch` is asked whenever an epoch begins."""
+    """Batches of rows, in another order each epoch; `epoch` is asked whenever an epoch begins.
+
+    Where the strategy needs a target, each batch of source rows is followed by as many target rows, of like length.
+    """
 
     def __init__(self, strategy: Trained, lesson: Lesson, epoch: Callable[[], int]) -> None:
         self.rows, self.size, self.seed, self.epoch = lesson.train, strategy.batch_size, lesson.seed, epoch
-        self.lengths = lengths(lesson, self.rows)
+        self.lengths = np.array(lengths(lesson, self.rows))
+        self.target = lesson.target if strategy.needs_target else None
+        self.target_lengths = np.array([] if self.target is None else lengths(lesson, self.target))
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        seed = int(np.random.SeedSequence([self.seed, self.epoch()]).generate_state(1)[0])
-        for batch in shuffled_batches(self.lengths, self.size, seed):
-            yield [int(row) for row in self.rows[batch]]
+        epoch = self.epoch()
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        found = shuffled_batches(list(self.lengths), self.size, seed)
+        partners = self._partners(found, epoch)
+        for batch, partner in zip(found, partners, strict=True):
+            yield [int(row) for row in (*self.rows[batch], *partner)]
+
+    def _partners(self, found: list[np.ndarray], epoch: int) -> list[np.ndarray]:
+        """Target rows for each batch of the source, as many; every one once before any comes twice."""
+        if self.target is None:
+            return [np.empty(0, dtype=np.int64)] * len(found)
+        rng, n = np.random.default_rng([self.seed, epoch, 2]), len(self.rows)
+        rounds = [rng.permutation(len(self.target)) for _ in range(-(-n // len(self.target)))]
+        drawn = np.concatenate(rounds)[:n]
+        drawn_lengths = self.target_lengths[drawn]
+        batches = shuffled_batches(list(drawn_lengths), self.size, int(rng.integers(2**31)))
+        partners = list(found)
+        for i, j in zip(_by_length(found, self.lengths), _by_length(batches, drawn_lengths), strict=True):
+            partners[i] = self.target[drawn[batches[j]]]
+        return partners
+
+
+def _by_length(found: Sequence[np.ndarray], lengths: np.ndarray) -> list[int]:
+    """Which batch comes when they are sorted by their size and then by the mean length of what they hold."""
+    return sorted(range(len(found)), key=lambda i: (len(found[i]), float(lengths[found[i]].mean())))

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.backbones.resume import Resumable
 from headstart.engine.fastest import allowed_precision
 from headstart.engine.features import Activations
+from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead, Task
@@ -32,6 +34,7 @@ class Lesson:
     y: np.ndarray  # (N, …) encoded labels
     train: np.ndarray  # rows that teach
     val: np.ndarray  # rows that choose
+    target: np.ndarray | None = None  # rows of the target domain; their y is never read
     seed: int = 0
     head: LinearHead | None = None  # a solved probe on the pooled last stage
     pooled: np.ndarray | None = None  # (n_train, D) pooled last stage of the pretrained network on train
@@ -47,6 +50,17 @@ class Learnt:
     val_logits: np.ndarray  # (n_val, K)
     val_losses: tuple[float, ...]  # after each epoch
     seconds: float
+
+
+def check(strategy: Trained, lesson: Lesson) -> None:
+    """PlanError where the strategy asks for a target that the lesson lacks, or for classes."""
+    if not strategy.needs_target:
+        return
+    name = registry.plugin_name(strategy)
+    if lesson.target is None or len(lesson.target) == 0:
+        raise PlanError(f"{name} needs an unlabelled target: name it with --to.")
+    if registry.plugin_name(lesson.task) != "classification":
+        raise PlanError(f"{name} aligns domains for one label of several, but this task is {lesson.task.title}.")
 
 
 def resumable(strategy: Trained, lesson: Lesson) -> Resumable:

@@ -26,8 +26,11 @@ from headstart.backbones.resume import Resumable
 from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
-from headstart.engine.lesson import Learnt, Lesson, precision, resumable
+from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
+from headstart.engine.restate import restate
+from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
+from headstart.strategies.batch_norm import BatchNorm
 from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, Task
 
@@ -38,13 +41,16 @@ TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
 
 
 def train(strategy: Trained, lesson: Lesson) -> Learnt:
-    """Train; the weights of the epoch that was best on validation are kept."""
+    """Train; the weights of the epoch that was best on validation are kept, or the last where the strategy says so."""
     keep_memory()
+    check(strategy, lesson)
+    if isinstance(strategy, BatchNorm):
+        return restate(strategy, lesson)
     start = time.perf_counter()
     torch.manual_seed(lesson.seed)
     upper = resumable(strategy, lesson)
     module = Adapting(strategy, lesson, upper)
-    best = Best(module, strategy.patience)
+    best = Best(module)
     rows: Any = range(len(lesson.items))
     epochs = Epochs(strategy, lesson, best.n_epochs)
     loader = DataLoader(
@@ -76,7 +82,7 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     module.cpu()
     module.load_state_dict(best.state, strict=False)
     head = module.linear_head()
-    adapted = Adapted(head, None, min(best.losses), strategy.changes(upper))
+    adapted = Adapted(head, None, best.kept_loss, strategy.changes(upper))
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
 
 
@@ -96,26 +102,43 @@ class Adapting(pl.LightningModule):
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("spread", torch.from_numpy(spread))
         self.linear = linear
+        self.extra = strategy.extra(*linear.weight.shape[::-1]) if isinstance(strategy, Aligning) else nn.Identity()
         self._val_batches = batches(lengths(lesson, lesson.val), lesson.backbone.batch_budget)
         weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
         self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (N, K) in the task's unit."""
-        pooled = self.upper(batch["inputs"], batch["activation"])
-        return self.linear((pooled - self.mean) / self.spread)
+        return self.seen(batch).logits
+
+    def seen(self, batch: Mapping[str, Any]) -> Seen:
+        """What the network makes of the batch."""
+        pooled = (self.upper(batch["inputs"], batch["activation"]) - self.mean) / self.spread
+        return Seen(pooled, self.linear(pooled))
 
     def collate(self, rows: Sequence[int], epoch: int) -> dict[str, Any]:
-        """A training batch of these rows."""
+        """A training batch of these rows; y is that of the source, which comes first."""
         batch = batch_of(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
-        y = self.lesson.y[list(rows)]
+        y = self.lesson.y[list(rows[: len(rows) // 2] if self.strategy.needs_target else rows)]
         if (self.origin, self.scale) != (0.0, 1.0):
             y = ((y - self.origin) / self.scale).astype(np.float32)
         return {"inputs": batch.inputs, "activation": batch.activation, "y": torch.as_tensor(y)}
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Mean loss of the batch."""
-        return self.lesson.task.training_loss(self(batch).float(), batch["y"], self.class_weight).mean()
+        """Mean loss of the batch; of an aligning strategy, with its domain loss."""
+        seen, y = self.seen(batch), batch["y"]
+        logits = seen.logits[: len(y)].float()
+        loss = self.lesson.task.training_loss(logits, y, self.class_weight).mean()
+        if isinstance(self.strategy, Aligning):
+            loss = loss + self.strategy.domain_weight * self.domain_loss(self.strategy, seen, y)
+        return loss
+
+    def domain_loss(self, strategy: Aligning, seen: Seen, y: Tensor) -> Tensor:
+        """The domain loss (), in float32; the target's examples follow those of the source."""
+        n, progress = len(y), min(1.0, self.global_step / self.n_steps)
+        source, target = (Seen(seen.pooled[p].float(), seen.logits[p].float()) for p in (slice(n), slice(n, None)))
+        with torch.autocast(self.device.type, enabled=False):
+            return strategy.domain_loss(Pair(source, target, y, progress), self.extra)
 
     def on_train_epoch_start(self) -> None:
         """Modes, what is trained, and everything random, as strategy, seed and epoch say."""
@@ -133,7 +156,8 @@ class Adapting(pl.LightningModule):
         self._stages = [(stage, self.upper.stage_parameters(stage)) for stage, rate in enumerate(rates) if rate]
         groups = []
         parts = [(rates[stage], parameters) for stage, parameters in self._stages]
-        parts.append((self.strategy.learning_rate * self.strategy.head_rate, list(self.linear.parameters())))
+        beside = [*self.linear.parameters(), *self.extra.parameters()]
+        parts.append((self.strategy.learning_rate * self.strategy.head_rate, beside))
         for rate, parameters in parts:
             for some, decay in ((True, self.strategy.weight_decay), (False, 0.0)):  # biases and norms do not decay
                 chosen = [p for p in parameters if (p.ndim > 1) == some]
@@ -188,10 +212,11 @@ class Adapting(pl.LightningModule):
 
 
 class Best(pl.Callback):
-    """After each epoch: the loss on validation, the best weights so far, and whether to go on."""
+    """After each epoch: the loss on validation, the weights to keep so far, and whether to go on."""
 
-    def __init__(self, module: Adapting, patience: int) -> None:
-        self.module, self.patience = module, patience
+    def __init__(self, module: Adapting) -> None:
+        self.module = module
+        self.patience, self.keeps_last = module.strategy.patience, module.strategy.keeps_last
         self.state: dict[str, Tensor] = {}
         self.logits = np.empty((0, 0), dtype=np.float32)
         self.losses: list[float] = []
@@ -202,17 +227,22 @@ class Best(pl.Callback):
         lesson = self.module.lesson
         logits = self.module.val_logits()
         loss = calibrated_loss(lesson.task, lesson.y[lesson.val], logits)
-        if not self.losses or loss < min(self.losses):
+        if self.keeps_last or not self.losses or loss < min(self.losses):
             self.state = {name: value.detach().cpu().clone() for name, value in self.module.learnt().items()}
             self.logits = logits
         self.losses.append(loss)
-        if len(self.losses) - int(np.argmin(self.losses)) > self.patience:
+        if not self.keeps_last and len(self.losses) - int(np.argmin(self.losses)) > self.patience:
             trainer.should_stop = True
         if lesson.checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
             making = lesson.checkpoint.with_suffix(".making")
             trainer.save_checkpoint(making)
             os.replace(making, lesson.checkpoint)
             self.since = time.monotonic()
+
+    @property
+    def kept_loss(self) -> float:
+        """The validation loss of the weights that are kept."""
+        return self.losses[-1] if self.keeps_last else min(self.losses)
 
     def n_epochs(self) -> int:
         """How many are done; Lightning's own count is not yet right when a resumed run draws its first batch."""
