@@ -55,12 +55,17 @@ class Problem:
     modality: Modality
     task: Task
     y: np.ndarray  # (N, …) encoded labels
-    rows: dict[str, np.ndarray]  # split -> indices of its examples
+    rows: dict[str, np.ndarray]  # split -> indices of its examples; "target" are unlabelled, their y is a placeholder
 
     @property
     def crosswise(self) -> bool:
         """Whether labels are so few that all of them teach, and cross-validation chooses."""
         return np.array_equal(self.rows["train"], self.rows["val"])
+
+    @property
+    def target(self) -> np.ndarray | None:
+        """Indices of the unlabelled examples of the target domain, None where there is none."""
+        return self.rows.get("target")
 
     @property
     def seen(self) -> frozenset[str]:

@@ -74,7 +74,7 @@ BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
-STRATEGIES = Registry("strategies", "Strategy")
+STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
 
 

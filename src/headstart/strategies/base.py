@@ -32,6 +32,7 @@ class Adapted:
     strength: float | None  # regularisation strength that validation chose; None for a head that was trained
     val_loss: float  # mean loss on validation
     changes: Changes | None = None  # what it changed in the backbone
+    source_changes: Changes | None = None  # the same where the source is read, if that differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Strategy(ABC):
     """Settings of one way to learn. One public subclass a file, named after the file."""
 
     title: ClassVar[str]  # for people: "linear probe"
+    needs_target: ClassVar[bool] = False  # whether it learns from the unlabelled examples of a target domain too
 
     @abstractmethod
     def cut(self, n_stages: int) -> int:
@@ -71,10 +73,15 @@ class Trained(Strategy):
 
     from_probe: ClassVar[bool] = True  # whether the head starts as the solved probe
     from_scratch: ClassVar[bool] = False  # whether the backbone starts with random weights
+    keeps_last: ClassVar[bool] = False  # whether the last epoch is kept, not the one that is best on validation
     backward_cost: ClassVar[float] = 2.0  # of the way back above the cut, in forward passes; of adapters too
 
     def prepare(self, upper: Resumable) -> None:
         """Change the network in place before it is trained; what is trained has `requires_grad`."""
+
+    def suits(self, network: nn.Module) -> bool:
+        """Whether it can do anything with this network."""
+        return True
 
     def rates(self, n_stages: int) -> list[float]:
         """The peak learning rate of every stage, 0.0 below the cut."""
