@@ -45,7 +45,7 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
     points = tuple(one.point for one in shop.probed)
-    budget = _passes(shop, wishes.budget)
+    budget = passes(shop, wishes.budget)
     tried = [*_best_probe(shop, wishes), *_search(shop, wishes, budget)]
     final = [one for one in tried if one.n_train == shop.work.n_train]
     if not final:
@@ -72,7 +72,7 @@ def _best_probe(shop: Workshop, wishes: Wishes) -> list[Tried]:
 
 def _search(shop: Workshop, wishes: Wishes, budget: float) -> list[Tried]:
     """Ways to train, tried within the budget; one that the user named has no limit unless they gave it one."""
-    ways = _ways(shop, wishes)
+    ways = ways_of(shop, wishes)
     if not ways:
         return []
     limited = wishes.strategy in (None, AUTO) or wishes.budget is not None
@@ -103,7 +103,7 @@ def from_scratch(shop: Workshop, chosen: Chosen, wishes: Wishes) -> Solved | Non
         return shop.train(Scratch(**settings)).solved
 
 
-def _passes(shop: Workshop, budget: str | float | None) -> float:
+def passes(shop: Workshop, budget: str | float | None) -> float:
     """A budget as frozen passes: the time of a pass over some examples tells how many fit in it."""
     seconds = seconds_of(budget)
     return shop.work.budget if seconds is None else max(0.0, seconds / _seconds_a_pass(shop))
@@ -129,7 +129,7 @@ def _seconds_a_pass(shop: Workshop) -> float:
     return pace * (shop.work.n_train + shop.work.n_val)
 
 
-def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
+def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
     measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
     if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
@@ -200,7 +200,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     views = ", on random views" if planner.on_views(strategy) else ""
     if cut == 0:
         return f"{strategy.title}{views}"
-    what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else "trained"
+    named = strategy.title if strategy.needs_target else "trained"
+    what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else named
     return f"{what} above {names[cut - 1]}{views}"
 
 
