@@ -77,7 +77,7 @@ class _Learner:
         return cls(features, logistic.Rotated.of(features), mean_squared_length(features) / c_times_row)
 
     def losses(self, mass: np.ndarray) -> np.ndarray:
-        """Cross-entropy (K, N_t) that each target example would have with each label, once learnt from mass (N_t, K)."""
+        """Cross-entropy (K, N_t) of each target example with each label, once learnt from mass (N_t, K)."""
         rows, labels = np.nonzero(mass > 1e-6 * mass.max())
         rotated = logistic.Rotated(self.rotated.x[rows], self.rotated.mean, self.rotated.basis)
         (weight, bias), *_ = logistic.path(rotated, labels, [self.penalty], mass[rows, labels])

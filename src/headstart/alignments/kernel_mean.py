@@ -1,4 +1,4 @@
-"""Kernel mean matching: weigh the source so that its mean in a kernel's space is the target's (Huang et al. 2006, NIPS)."""
+"""Kernel mean matching: the source is weighed until its mean in a kernel's space is the target's (Huang et al. 2006)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subspace alignment: turn the source's principal axes onto the target's (Fernando et al. 2013, ICCV, arXiv:1409.5241)."""
+"""Subspace alignment: the source's principal axes turn to the target's (Fernando et al. 2013, arXiv:1409.5241)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def principal_axes(features: np.ndarray, d: int) -> np.ndarray:
     n, width = centred.shape
     if n > width:
         return np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :d]
-    values, vectors = np.linalg.eigh(centred @ centred.T)
+    _, vectors = np.linalg.eigh(centred @ centred.T)
     axes = centred.T @ vectors[:, ::-1][:, :d]
     return axes / np.linalg.norm(axes, axis=0).clip(np.finfo(float).tiny)
