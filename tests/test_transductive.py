@@ -12,31 +12,32 @@ import pandas as pd
 import pytest
 
 import headstart
-from headstart import registry
 from headstart.data.dataset import Dataset
 from headstart.deploy.model import Model
 from headstart.domains import bring, read_target
 from headstart.errors import DataError, PlanError
-from headstart.evidence.adaptation import SOURCE_ONLY, Adaptation
+from headstart.evidence.adaptation import Adaptation
 from headstart.progress import Progress
-from tests.conftest import BAD, GOOD, THINGS, call
+from tests.conftest import call
 from tests.test_backbones import save_tiny
 
 pytest.importorskip("skada")
 
 
-def rows(frame: str, words: tuple[tuple[str, ...], tuple[str, ...]]) -> list[tuple[str, str]]:
-    """Sentences of one domain: its own frame around words of praise and of blame."""
-    return [
-        (frame.format(word=word, thing=thing), label)
-        for thing in THINGS
-        for label, own in zip(("good", "bad"), words, strict=True)
-        for word in own
-    ]
+def rows(n: int, frame: tuple[str, ...], seed: int) -> list[tuple[str, str]]:
+    """n texts about a cat or about dogs, in one domain's own words; all are words that the tiny tokenizer knows."""
+    rng = np.random.default_rng(seed)
+    texts: dict[str, str] = {}
+    while len(texts) < n:
+        pet = ("cat", "dogs")[len(texts) % 2]
+        words = list(rng.choice(frame, rng.integers(3, 8)))
+        words.insert(int(rng.integers(len(words) + 1)), pet)
+        texts.setdefault(" ".join(words), {"cat": "quiet", "dogs": "loud"}[pet])
+    return list(texts.items())
 
 
-SOURCE = rows("what a {word} {thing}, I would say so", (GOOD, BAD))
-TARGET = rows("arrived late and {word}, the {thing} was, as they told me twice", (GOOD[:4], BAD[:4]))
+SOURCE = rows(120, ("the", "sat", "on", "a", "mat", "ran"), 0)
+TARGET = rows(80, ("while", "far", "away", "and", "nobody", "saw", "them"), 1)
 
 
 def write(path: Path, rows: list[tuple[str, str]], columns: tuple[str, ...] = ("text", "label")) -> Path:
@@ -51,17 +52,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write(tmp_path_factory.mktemp("data") / "films.csv", SOURCE))
+    return str(write(tmp_path_factory.mktemp("data") / "homes.csv", SOURCE))
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write(tmp_path_factory.mktemp("data") / "parcels.csv", TARGET, ("text",)))
+    return str(write(tmp_path_factory.mktemp("data") / "roads.csv", TARGET, ("text",)))
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write(tmp_path_factory.mktemp("data") / "parcels.csv", TARGET))
+    return str(write(tmp_path_factory.mktemp("data") / "roads.csv", TARGET))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_without_labels_the_source_keeps_a_test_and_nothing_is_known(source: str
 
 def test_the_targets_labels_do_nothing_but_measure(source: str, tiny: str, labelled: Model, tmp_path: Path) -> None:
     """With every label of the target turned round, the choice and the model are the same, to the bit."""
-    turned = write(tmp_path / "parcels.csv", [(text, {"good": "bad", "bad": "good"}[y]) for text, y in TARGET])
+    turned = write(tmp_path / "roads.csv", [(text, {"quiet": "loud", "loud": "quiet"}[y]) for text, y in TARGET])
     again = headstart.fit(source, to=str(turned), target_labels="label", backbone=tiny, budget="1s")
     assert np.array_equal(again.head.weight, labelled.head.weight)
     assert adaptation(again).chosen.title == adaptation(labelled).chosen.title
@@ -120,9 +121,7 @@ def test_what_is_measured_is_what_the_table_says(labelled: Model) -> None:
     assert found.chosen.measured is not None
     assert found.chosen.measured.value == pytest.approx(share)
     assert found.n_labelled == found.n_target == len(TARGET)
-    assert {"source only", *registry.ALIGNMENTS.names()} - {"identity"} <= {way.strategy for way in found.ways} | {
-        SOURCE_ONLY
-    }
+    assert {"probe", "coral", "transport", "subspace"} <= {way.strategy for way in found.ways}
     assert labelled.evidence.paid is None or found.chosen is not found.source_only
 
 

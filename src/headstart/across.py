@@ -15,7 +15,7 @@ from headstart.alignments.solve import Domains as Sides
 from headstart.alignments.solve import solve
 from headstart.domains import Domains
 from headstart.engine import freeze
-from headstart.errors import PlanError, did_you_mean, listed
+from headstart.errors import DataError, PlanError, did_you_mean, listed
 from headstart.evidence import depth, label_free, planner
 from headstart.evidence.adaptation import SOURCE_ONLY
 from headstart.evidence.calibration import fit_temperature
@@ -151,7 +151,12 @@ def ways_across(crossing: Crossing) -> Iterator[Tried]:
         if named in (None, AUTO, name):
             settings = dict(wishes.plan.settings) if wishes.plan is not None else {}
             settings.pop("stages", None)
-            yield aligned(crossing, name, settings)
+            try:
+                yield aligned(crossing, name, settings)
+            except DataError as error:  # domains may be so far apart that a way comes to nothing
+                if named == name:
+                    raise
+                shop.progress.say(f"  {registry.ALIGNMENTS.get(name).title} is left out: {error}")
     if named in (None, AUTO):
         yield from affordable(crossing)
     elif named not in ("probe", *alignments()):

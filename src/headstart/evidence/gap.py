@@ -62,7 +62,8 @@ def clouds(source: np.ndarray, target: np.ndarray) -> Clouds:
 
     both = np.concatenate([source, target]).astype(np.float64)
     width = min(2, *both.shape)
-    pca = PCA(width, svd_solver="covariance_eigh" if both.shape[1] < len(both) else "full").fit(both)
+    with np.errstate(invalid="ignore"):  # all alike: no axis explains anything
+        pca = PCA(width, svd_solver="covariance_eigh" if both.shape[1] < len(both) else "full").fit(both)
     flip = np.sign(pca.components_[np.arange(width), np.abs(pca.components_).argmax(axis=1)])
     flat = np.zeros((len(both), 2))
     flat[:, :width] = pca.transform(both) * flip
