@@ -223,7 +223,8 @@ def circular(outlook: Outlook) -> Judged:
 def _learnt(features: np.ndarray, y: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Logits (n, K) of others (n, D), by logistic regression on features (N, D) and y; K distinct labels."""
     rotated = logistic.Rotated.of(features)
-    (weight, bias), *_ = logistic.path(rotated, y, [mean_squared_length(features)])
+    penalty = mean_squared_length(rotated.x[:, :-1])  # of centred features: those of a network may lie far from 0
+    (weight, bias), *_ = logistic.path(rotated, y, [penalty])
     logits = others @ weight.T + bias
     return np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
 
