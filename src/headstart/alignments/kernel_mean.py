@@ -1,4 +1,4 @@
-"""Kernel mean matching: the source is weighed until its mean in a kernel's space is the target's (Huang et al. 2006)."""
+"""Kernel mean matching: weigh the source to give it the target's mean in a kernel's space (Huang et al. 2006, NIPS)."""
 
 from __future__ import annotations
 

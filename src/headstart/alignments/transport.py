@@ -6,6 +6,7 @@ out moves as the nearest one that was not (Ferradans et al. 2014, arXiv:1307.555
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,8 +34,12 @@ class Transport(Alignment):
 
     def align(self, source: Part, target: np.ndarray, seed: int) -> Aligned:
         """A barycentric map of the source; the target stays as it is. MissingExtraError without POT."""
-        solver = self._solver().fit(Xs=source.features, ys=source.y, Xt=target)
-        moved = solver.transform(Xs=source.features)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a plan short of its tolerance is a plan; what is lost stays in place
+            solver = self._solver().fit(Xs=source.features, ys=source.y, Xt=target)
+            moved = solver.transform(Xs=source.features)
+        sent = np.nan_to_num(solver.coupling_).sum(axis=1) > 0
+        moved = np.where(sent[:, None] & np.isfinite(moved), moved, source.features)
         return Aligned(source=Carried(source.features, moved), target=Affine.same(target.shape[1]))
 
     def _solver(self) -> Any:
@@ -44,7 +49,8 @@ class Transport(Alignment):
             raise MissingExtraError("ot", "align") from None
         if self.class_weight:
             return da.SinkhornLpl1Transport(reg_e=self.entropy, reg_cl=self.class_weight, norm="median")
-        return da.SinkhornTransport(reg_e=self.entropy, norm="median", max_iter=MOST_STEPS, tol=TOLERANCE)
+        settings = {"max_iter": MOST_STEPS, "tol": TOLERANCE, "out_of_sample_map": "ferradans"}
+        return da.SinkhornTransport(reg_e=self.entropy, norm="median", **settings)
 
 
 @dataclass(frozen=True)

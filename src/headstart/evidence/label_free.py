@@ -92,11 +92,10 @@ def choose(outlooks: Mapping[str, Outlook], fallback: str = "source only", seed:
     if len(outlooks) >= FEWEST:
         together = np.mean([outlook.target_probabilities for outlook in outlooks.values()], axis=0)
         judged = {name: found | {"consensus": agreement(outlooks[name], together)} for name, found in judged.items()}
-    values: dict[str, dict[str, np.ndarray]] = {scorer: {} for scorer in judged[fallback]}
-    for name, found in judged.items():
-        for scorer, one in found.items():
-            weights = np.concatenate([np.ones((1, one.n)), resamples(one.n, N_RESAMPLES, seed)])
-            values[scorer][name] = one.compute(weights)
+    values = {}
+    for scorer, one in judged[fallback].items():
+        weights = np.concatenate([np.ones((1, one.n)), resamples(one.n, N_RESAMPLES, seed)])  # the same for all
+        values[scorer] = {name: found[scorer].compute(weights) for name, found in judged.items()}
     gains = {
         scorer: {name: found[name] - found[fallback] for name in found if name != fallback}
         for scorer, found in values.items()
@@ -224,7 +223,8 @@ def circular(outlook: Outlook) -> Judged:
 def _learnt(features: np.ndarray, y: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Logits (n, K) of others (n, D), by logistic regression on features (N, D) and y; K distinct labels."""
     rotated = logistic.Rotated.of(features)
-    (weight, bias), *_ = logistic.path(rotated, y, [mean_squared_length(features)])
+    penalty = mean_squared_length(rotated.x[:, :-1])  # of centred features: those of a network may lie far from 0
+    (weight, bias), *_ = logistic.path(rotated, y, [penalty])
     logits = others @ weight.T + bias
     return np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
 
