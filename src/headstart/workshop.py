@@ -209,8 +209,7 @@ class Workshop:
 
         Give `source` for labelled examples of a problem with a target: some networks read the two domains differently.
         """
-        adapted = solved.adapted
-        changes = adapted.source_changes if source and adapted.source_changes is not None else adapted.changes
+        changes = solved.adapted.changes_for(source)
         if changes is None:
             return freeze.side_by_side(self.frozen, solved.stages, rows)
         network = run_as(self.backbone.adapted(changes), in_float32(self.runner.way))

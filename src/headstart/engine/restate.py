@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,26 +21,60 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Normalisation, Resumable
 from headstart.engine.batching import Batch, batch_of
 from headstart.engine.lesson import Learnt, Lesson, resumable
-from headstart.strategies.base import Part
-from headstart.strategies.batch_norm import BatchNorm
+from headstart.strategies.aligning import Aligning
+from headstart.strategies.base import Adapted, Part, Trained
+from headstart.strategies.batch_norm import BatchNorm, has_norms
 from headstart.strategies.probe import Probe
 
 N_ROWS = 32  # of a batch
 
 
+@dataclass(frozen=True)
+class Restated:
+    """Statistics of both domains, and the source as its own show it."""
+
+    source: Changes
+    target: Changes
+    head: Adapted  # solved on `train`, its strength chosen on `val`
+    train: Part
+    val: Part
+
+
 def restate(strategy: BatchNorm, lesson: Lesson) -> Learnt:
     """The network with the target's statistics, under a head solved on the source seen with the source's."""
     start = time.perf_counter()
+    found = restated(strategy, lesson, resumable(strategy, lesson).cut)
+    adapted = replace(found.head, changes=found.target, source_changes=found.source)
+    logits = found.head.head.logits(found.val.features)
+    return Learnt(adapted, logits, (adapted.val_loss,), time.perf_counter() - start)
+
+
+def restated(strategy: BatchNorm, lesson: Lesson, cut: int) -> Restated:
+    """Measure both domains above the cut, and solve the head."""
     assert lesson.target is not None, "checked before"
-    cut = resumable(strategy, lesson).cut
     source, target = (
         statistics(lesson, cut, some(rows, strategy.most, lesson.seed)) for rows in (lesson.train, lesson.target)
     )
     network = Resumable(lesson.backbone.adapted(source), cut, _example(lesson))
     train, val = (Part(pooled(network, lesson, rows), lesson.y[rows]) for rows in (lesson.train, lesson.val))
-    solved = Probe(class_weight=strategy.class_weight).adapt(lesson.task, train, val, lesson.seed)
-    adapted = replace(solved, changes=target, source_changes=source)
-    return Learnt(adapted, solved.head.logits(val.features), (solved.val_loss,), time.perf_counter() - start)
+    head = Probe(class_weight=strategy.class_weight).adapt(lesson.task, train, val, lesson.seed)
+    return Restated(source, target, head, train, val)
+
+
+def own_norms(strategy: Trained, lesson: Lesson, upper: Resumable) -> tuple[Lesson, Restated | None]:
+    """The lesson from the head that the source's own statistics ask for, and what was measured; None where no need."""
+    if not (isinstance(strategy, Aligning) and strategy.own_norms and has_norms(upper)):
+        return lesson, None
+    found = restated(BatchNorm(class_weight=strategy.class_weight), lesson, upper.cut)
+    return replace(lesson, head=found.head.head, pooled=found.train.features), found
+
+
+def set_norms(network: nn.Module, changes: Changes) -> None:
+    """Let batch norms use these statistics; other tensors in their place, since the way back needs the old ones."""
+    for name, tensor in changes.tensors.items():
+        path, buffer = name.rsplit(".", 1)
+        module = network.get_submodule(path)
+        module._buffers[buffer] = tensor.to(getattr(module, buffer).device)
 
 
 def some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

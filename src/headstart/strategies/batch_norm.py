@@ -38,9 +38,7 @@ class BatchNorm(Trained):
 
     def prepare(self, upper: Resumable) -> None:
         """PlanError when there is no batch norm above the cut."""
-        stages = upper.backbone[0].stages[upper.cut :]
-        modules = [upper.network.get_submodule(path) for stage in stages for path in stage.modules]
-        if not any(self.suits(module) for module in modules):
+        if not has_norms(upper):
             raise PlanError(
                 f"batch_norm needs a network with batch norms above the cut, but {upper.backbone[0].provenance.name} "
                 "has none there. Freeze fewer stages, or use another strategy, such as deep_coral."
@@ -51,3 +49,10 @@ class BatchNorm(Trained):
         super().check()
         if self.most < 2:
             raise PlanError(f"most={self.most}, but a variance needs at least 2 examples; 256 is usual.")
+
+
+def has_norms(upper: Resumable) -> bool:
+    """Whether there are batch norms above the cut."""
+    paths = [path for stage in upper.backbone[0].stages[upper.cut :] for path in stage.modules]
+    modules = (module for path in paths for module in upper.network.get_submodule(path).modules())
+    return any(isinstance(module, Normalisation) for module in modules)
