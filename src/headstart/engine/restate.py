@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,38 +20,33 @@ from headstart.backbones.base import Backbone, tensor_of
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Normalisation, Resumable
 from headstart.engine.batching import Batch, batch_of
-from headstart.engine.lesson import Learnt, Lesson, resumable
+from headstart.engine.lesson import Learnt, Lesson, Restated, resumable
 from headstart.strategies.aligning import Aligning
-from headstart.strategies.base import Adapted, Part, Trained
+from headstart.strategies.base import Part, Trained
 from headstart.strategies.batch_norm import BatchNorm, has_norms
 from headstart.strategies.probe import Probe
 
 N_ROWS = 32  # of a batch
 
 
-@dataclass(frozen=True)
-class Restated:
-    """Statistics of both domains, and the source as its own show it."""
-
-    source: Changes
-    target: Changes
-    head: Adapted  # solved on `train`, its strength chosen on `val`
-    train: Part
-    val: Part
-
-
 def restate(strategy: BatchNorm, lesson: Lesson) -> Learnt:
     """The network with the target's statistics, under a head solved on the source seen with the source's."""
     start = time.perf_counter()
-    found = restated(strategy, lesson, resumable(strategy, lesson).cut)
+    resumable(strategy, lesson)  # refuses a network that has none
+    found = lesson.restated or measured(strategy, lesson)
+    assert found is not None, "there are batch norms"
     adapted = replace(found.head, changes=found.target, source_changes=found.source)
     logits = found.head.head.logits(found.val.features)
     return Learnt(adapted, logits, (adapted.val_loss,), time.perf_counter() - start)
 
 
-def restated(strategy: BatchNorm, lesson: Lesson, cut: int) -> Restated:
-    """Measure both domains above the cut, and solve the head."""
-    assert lesson.target is not None, "checked before"
+def measured(strategy: Trained, lesson: Lesson) -> Restated | None:
+    """Both domains' batch norms above the cut, and the head; None where there are none, or the strategy wants none."""
+    cut = strategy.cut(lesson.backbone.n_stages)
+    if isinstance(strategy, Aligning) and strategy.own_norms:
+        strategy = BatchNorm(class_weight=strategy.class_weight)
+    if not isinstance(strategy, BatchNorm) or lesson.target is None or not has_norms(lesson.backbone, cut):
+        return None
     source, target = (
         statistics(lesson, cut, some(rows, strategy.most, lesson.seed)) for rows in (lesson.train, lesson.target)
     )
@@ -61,12 +56,12 @@ def restated(strategy: BatchNorm, lesson: Lesson, cut: int) -> Restated:
     return Restated(source, target, head, train, val)
 
 
-def own_norms(strategy: Trained, lesson: Lesson, upper: Resumable) -> tuple[Lesson, Restated | None]:
-    """The lesson from the head that the source's own statistics ask for, and what was measured; None where no need."""
-    if not (isinstance(strategy, Aligning) and strategy.own_norms and has_norms(upper)):
-        return lesson, None
-    found = restated(BatchNorm(class_weight=strategy.class_weight), lesson, upper.cut)
-    return replace(lesson, head=found.head.head, pooled=found.train.features), found
+def own_norms(strategy: Trained, lesson: Lesson) -> Lesson:
+    """The lesson with each domain's statistics, where the strategy wants them, and the head that the source's give."""
+    found = lesson.restated or measured(strategy, lesson)
+    if found is None:
+        return lesson
+    return replace(lesson, restated=found, head=found.head.head, pooled=found.train.features)
 
 
 def set_norms(network: nn.Module, changes: Changes) -> None:

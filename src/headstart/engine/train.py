@@ -28,7 +28,7 @@ from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
 from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
-from headstart.engine.restate import Restated, own_norms, restate, set_norms
+from headstart.engine.restate import own_norms, restate, set_norms
 from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.batch_norm import BatchNorm
@@ -49,9 +49,8 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
         return restate(strategy, lesson)
     start = time.perf_counter()
     torch.manual_seed(lesson.seed)
-    upper = resumable(strategy, lesson)
-    lesson, norms = own_norms(strategy, lesson, upper)
-    module = Adapting(strategy, lesson, upper, norms)
+    upper, lesson = resumable(strategy, lesson), own_norms(strategy, lesson)
+    module = Adapting(strategy, lesson, upper)
     best = Best(module)
     rows: Any = range(len(lesson.items))
     epochs = Epochs(strategy, lesson, best.n_epochs)
@@ -84,8 +83,9 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     module.cpu()
     module.load_state_dict(best.state, strict=False)
     changes, source_changes = strategy.changes(upper), None
-    if norms is not None:
-        source_changes, changes = norms.source, Changes({**changes.tensors, **norms.target.tensors})
+    if lesson.restated is not None:
+        source_changes = lesson.restated.source
+        changes = Changes({**changes.tensors, **lesson.restated.target.tensors})
     adapted = Adapted(module.linear_head(), None, best.kept_loss, changes, source_changes)
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
 
@@ -95,9 +95,9 @@ class Adapting(pl.LightningModule):
 
     strict_loading = False  # checkpoints hold what is trained, and nothing else
 
-    def __init__(self, strategy: Trained, lesson: Lesson, upper: Resumable, norms: Restated | None = None) -> None:
+    def __init__(self, strategy: Trained, lesson: Lesson, upper: Resumable) -> None:
         super().__init__()
-        self.strategy, self.lesson, self.upper, self.norms = strategy, lesson, upper, norms
+        self.strategy, self.lesson, self.upper = strategy, lesson, upper
         self.origin, self.scale = lesson.task.unit(lesson.y[lesson.train])
         mean, spread, linear = _first_head(strategy, lesson, upper, (self.origin, self.scale))
         self.mean: Tensor
@@ -145,12 +145,12 @@ class Adapting(pl.LightningModule):
         One pass for both, unless each has statistics of its own.
         """
         parts = (slice(n), slice(n, None))
-        if self.norms is None:
+        if self.lesson.restated is None:
             seen = self.seen(batch)
             found = [Seen(seen.pooled[part], seen.logits[part]) for part in parts]
         else:
             found = []
-            for part, norms in zip(parts, (self.norms.source, self.norms.target), strict=True):
+            for part, norms in zip(parts, (self.lesson.restated.source, self.lesson.restated.target), strict=True):
                 set_norms(self.upper.network, norms)
                 inputs = {name: one[part] for name, one in batch["inputs"].items()}
                 activation = batch["activation"]
@@ -211,8 +211,8 @@ class Adapting(pl.LightningModule):
         lesson = self.lesson
         out: np.ndarray | None = None
         self.eval()
-        if self.norms is not None:
-            set_norms(self.upper.network, self.norms.source)
+        if lesson.restated is not None:
+            set_norms(self.upper.network, lesson.restated.source)
         for index in self._val_batches:
             batch = batch_of(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(
