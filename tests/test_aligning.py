@@ -19,7 +19,8 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Normalisation
 from headstart.engine import train as engine
 from headstart.engine.batching import Epochs
-from headstart.engine.lesson import Lesson
+from headstart.engine.lesson import Lesson, resumable
+from headstart.engine.restate import own_norms
 from headstart.engine.train import train
 from headstart.engine.trials import Trials, key_of
 from headstart.errors import PlanError
@@ -322,7 +323,8 @@ def shifted(backbone: Backbone) -> tuple[Lesson, list[str]]:
 def pooled_of(backbone: Backbone, lesson: Lesson, changes: Changes | None, rows: np.ndarray) -> np.ndarray:
     assert changes is not None
     network = backbone.adapted(changes)
-    return network.pooled(network.collate([lesson.items[row] for row in rows]))[-1].numpy()
+    opened = [lesson.modality.open(lesson.items[row], backbone.detail) for row in rows]
+    return network.pooled(network.collate(opened))[-1].numpy()
 
 
 def mean_gap(backbone: Backbone, lesson: Lesson, strategy: Trained) -> float:
@@ -412,6 +414,33 @@ def test_the_head_is_solved_on_the_source_as_the_source_is_seen(resnet: Backbone
     assert same.changes is not None
     assert same.source_changes is not None
     assert all(torch.equal(t, same.source_changes.tensors[n]) for n, t in same.changes.tensors.items())
+
+
+def test_each_domain_is_trained_under_its_own_statistics(resnet: Backbone) -> None:
+    """Both halves of a batch as the two restated networks pool them; what is kept has the target's statistics."""
+    lesson, strategy = two_domains(resnet)[0], Mcc(freeze=1, epochs=1, batch_size=4)
+    assert lesson.target is not None
+    ready = own_norms(strategy, lesson)
+    module = engine.Adapting(strategy, ready, resumable(strategy, ready)).eval()
+    rows = [*lesson.train[:4], *lesson.target[:4]]
+    found = module.by_domain(module.collate([int(row) for row in rows], 0), 4)
+    assert ready.restated is not None
+    for seen, norms, part in zip(
+        found, (ready.restated.source, ready.restated.target), (rows[:4], rows[4:]), strict=True
+    ):
+        pooled = torch.from_numpy(pooled_of(resnet, lesson, norms, np.array(part)))
+        torch.testing.assert_close(seen.pooled, (pooled - module.mean) / module.spread, rtol=1e-3, atol=1e-4)
+    adapted = train(strategy, lesson).adapted
+    for changes, norms in (
+        (adapted.changes, ready.restated.target),
+        (adapted.changes_for(True), ready.restated.source),
+    ):
+        assert changes is not None
+        assert all(torch.equal(changes.tensors[name], tensor) for name, tensor in norms.tensors.items())
+    plain = train(replace(strategy, own_norms=False), lesson).adapted
+    assert plain.source_changes is None
+    assert plain.changes is not None
+    assert not any(name.endswith("running_mean") for name in plain.changes.tensors)
 
 
 def test_a_network_without_batch_norms_is_refused(bert: Backbone, resnet: Backbone) -> None:
