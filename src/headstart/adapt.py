@@ -41,7 +41,7 @@ class Chosen:
 
 def choose(shop: Workshop, wishes: Wishes) -> Chosen:
     """The best way to adapt this backbone, on validation, within the budget and the user's wishes."""
-    wishes.check(shop.backbone.n_stages)
+    wishes.check(shop.backbone.n_stages, has_target=shop.problem.target is not None)
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
     points = tuple(one.point for one in shop.probed)
@@ -137,6 +137,7 @@ def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
+        ways += planner.aligning(n_stages, n_train, shop.class_weight)
         own = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
         ways = own or [registry.STRATEGIES.get(wishes.strategy)(**planner.common(n_train, shop.class_weight))]
     if wishes.freeze is not None:
@@ -152,7 +153,8 @@ def _frozen_at(ways: Sequence[Trained], wishes: Wishes, n_stages: int) -> list[T
     """The ways with the cut that the user chose."""
     kept: list[Trained] = []
     for way in ways:
-        if "freeze" in way.settings() and 0 < (wishes.freeze or 0) < n_stages:
+        lowest = 0 if way.needs_target else 1
+        if "freeze" in way.settings() and lowest <= (wishes.freeze or 0) < n_stages:
             way = replace(way, freeze=wishes.freeze)  # type: ignore[call-arg]
         if way.cut(n_stages) == wishes.freeze and way not in kept:
             kept.append(way)
@@ -200,8 +202,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     views = ", on random views" if planner.on_views(strategy) else ""
     if cut == 0:
         return f"{strategy.title}{views}"
-    named = strategy.title if strategy.needs_target else "trained"
-    what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else named
+    own_title = strategy.needs_target or registry.plugin_name(strategy) == "lora"
+    what = strategy.title if own_title else "trained"
     return f"{what} above {names[cut - 1]}{views}"
 
 

@@ -33,7 +33,7 @@ from headstart.tasks.base import Metric
 from headstart.wishes import Wishes
 
 if TYPE_CHECKING:
-    from headstart.engine.lesson import Lesson
+    from headstart.engine.lesson import Lesson, Restated
 
 
 @dataclass(kw_only=True)
@@ -50,6 +50,7 @@ class Workshop:
     class_weight: str | None = None
     way: str | None = None  # in which the frozen network is run; None is measured
     trials: Trials = field(default_factory=lambda: Trials(places.trials()))
+    _measured: dict[tuple[Any, ...], Restated | None] = field(default_factory=dict, repr=False)
 
     @property
     def modality(self) -> Modality:
@@ -125,7 +126,8 @@ class Workshop:
         key = key_of(strategy, lesson, self.problem.digests)
         learnt = self.trials.get(key)
         if learnt is None:
-            learnt = train(strategy, replace(lesson, checkpoint=self.trials.checkpoint(key)))
+            ready = replace(lesson, checkpoint=self.trials.checkpoint(key), restated=self._restated(strategy, lesson))
+            learnt = train(strategy, ready)
             self.trials.put(key, learnt)
         solved = self._solved(strategy, learnt.adapted, learnt.val_logits)
         return self._tried(solved, learnt.val_logits, learnt.seconds, len(lesson.train))
@@ -180,6 +182,18 @@ class Workshop:
             found.append(Activations(kept.shards, shard_of, row_of))
         return tuple(found)
 
+    def _restated(self, strategy: Trained, lesson: Lesson) -> Restated | None:
+        """Batch norms of both domains for strategies that want them, measured once for each cut."""
+        from headstart.engine.restate import measured
+
+        if not strategy.needs_target:
+            return None
+        settings = strategy.settings()
+        key = (strategy.cut(self.backbone.n_stages), len(lesson.train), settings.get("most"), settings.get("own_norms"))
+        if key not in self._measured:
+            self._measured[key] = measured(strategy, lesson)
+        return self._measured[key]
+
     def _solved(self, strategy: Strategy, adapted: Adapted, val_logits: np.ndarray) -> Solved:
         n_stages = self.backbone.n_stages
         stages = strategy.read(n_stages) if isinstance(strategy, Probe) else (n_stages - 1,)
@@ -209,8 +223,7 @@ class Workshop:
 
         Give `source` for labelled examples of a problem with a target: some networks read the two domains differently.
         """
-        adapted = solved.adapted
-        changes = adapted.source_changes if source and adapted.source_changes is not None else adapted.changes
+        changes = solved.adapted.changes_for(source)
         if changes is None:
             return freeze.side_by_side(self.frozen, solved.stages, rows)
         network = run_as(self.backbone.adapted(changes), in_float32(self.runner.way))

@@ -12,15 +12,27 @@ import torch
 
 from headstart import registry
 from headstart.backbones.base import Backbone
+from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.engine.fastest import allowed_precision
 from headstart.engine.features import Activations
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
-from headstart.strategies.base import Adapted, Trained
+from headstart.strategies.base import Adapted, Part, Trained
 from headstart.tasks.base import LinearHead, Task
 
 N_EXAMPLES = 2  # that show a network's forms
+
+
+@dataclass(frozen=True)
+class Restated:
+    """Batch-norm statistics of both domains, and the source as its own show it."""
+
+    source: Changes
+    target: Changes
+    head: Adapted  # solved on `train`, its strength chosen on `val`
+    train: Part
+    val: Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,7 @@ class Lesson:
     head: LinearHead | None = None  # a solved probe on the pooled last stage
     pooled: np.ndarray | None = None  # (n_train, D) pooled last stage of the pretrained network on train
     views: tuple[Activations, ...] = ()  # activations at the cut, the plain ones first; empty: items are run each time
+    restated: Restated | None = None  # batch norms at this cut, where they were measured already
     checkpoint: Path | None = None  # file to go on from, and to keep after each epoch
 
 

@@ -20,9 +20,10 @@ from headstart.backbones.base import Backbone, tensor_of
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Normalisation, Resumable
 from headstart.engine.batching import Batch, batch_of
-from headstart.engine.lesson import Learnt, Lesson, resumable
-from headstart.strategies.base import Part
-from headstart.strategies.batch_norm import BatchNorm
+from headstart.engine.lesson import Learnt, Lesson, Restated, resumable
+from headstart.strategies.aligning import Aligning
+from headstart.strategies.base import Part, Trained
+from headstart.strategies.batch_norm import BatchNorm, has_norms
 from headstart.strategies.probe import Probe
 
 N_ROWS = 32  # of a batch
@@ -31,16 +32,44 @@ N_ROWS = 32  # of a batch
 def restate(strategy: BatchNorm, lesson: Lesson) -> Learnt:
     """The network with the target's statistics, under a head solved on the source seen with the source's."""
     start = time.perf_counter()
-    assert lesson.target is not None, "checked before"
-    cut = resumable(strategy, lesson).cut
+    resumable(strategy, lesson)  # refuses a network that has none
+    found = lesson.restated or measured(strategy, lesson)
+    assert found is not None, "there are batch norms"
+    adapted = replace(found.head, changes=found.target, source_changes=found.source)
+    logits = found.head.head.logits(found.val.features)
+    return Learnt(adapted, logits, (adapted.val_loss,), time.perf_counter() - start)
+
+
+def measured(strategy: Trained, lesson: Lesson) -> Restated | None:
+    """Both domains' batch norms above the cut, and the head; None where there are none, or the strategy wants none."""
+    cut = strategy.cut(lesson.backbone.n_stages)
+    if isinstance(strategy, Aligning) and strategy.own_norms:
+        strategy = BatchNorm(class_weight=strategy.class_weight)
+    if not isinstance(strategy, BatchNorm) or lesson.target is None or not has_norms(lesson.backbone, cut):
+        return None
     source, target = (
         statistics(lesson, cut, some(rows, strategy.most, lesson.seed)) for rows in (lesson.train, lesson.target)
     )
     network = Resumable(lesson.backbone.adapted(source), cut, _example(lesson))
     train, val = (Part(pooled(network, lesson, rows), lesson.y[rows]) for rows in (lesson.train, lesson.val))
-    solved = Probe(class_weight=strategy.class_weight).adapt(lesson.task, train, val, lesson.seed)
-    adapted = replace(solved, changes=target, source_changes=source)
-    return Learnt(adapted, solved.head.logits(val.features), (solved.val_loss,), time.perf_counter() - start)
+    head = Probe(class_weight=strategy.class_weight).adapt(lesson.task, train, val, lesson.seed)
+    return Restated(source, target, head, train, val)
+
+
+def own_norms(strategy: Trained, lesson: Lesson) -> Lesson:
+    """The lesson with each domain's statistics, where the strategy wants them, and the head that the source's give."""
+    found = lesson.restated or measured(strategy, lesson)
+    if found is None:
+        return lesson
+    return replace(lesson, restated=found, head=found.head.head, pooled=found.train.features)
+
+
+def set_norms(network: nn.Module, changes: Changes) -> None:
+    """Let batch norms use these statistics; other tensors in their place, since the way back needs the old ones."""
+    for name, tensor in changes.tensors.items():
+        path, buffer = name.rsplit(".", 1)
+        module = network.get_submodule(path)
+        module._buffers[buffer] = tensor.to(getattr(module, buffer).device)
 
 
 def some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

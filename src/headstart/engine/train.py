@@ -22,12 +22,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
 from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
-from headstart.engine.restate import restate
+from headstart.engine.restate import own_norms, restate, set_norms
 from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.batch_norm import BatchNorm
@@ -48,7 +49,7 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
         return restate(strategy, lesson)
     start = time.perf_counter()
     torch.manual_seed(lesson.seed)
-    upper = resumable(strategy, lesson)
+    upper, lesson = resumable(strategy, lesson), own_norms(strategy, lesson)
     module = Adapting(strategy, lesson, upper)
     best = Best(module)
     rows: Any = range(len(lesson.items))
@@ -81,8 +82,11 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
             raise KeyboardInterrupt from end
     module.cpu()
     module.load_state_dict(best.state, strict=False)
-    head = module.linear_head()
-    adapted = Adapted(head, None, best.kept_loss, strategy.changes(upper))
+    changes, source_changes = strategy.changes(upper), None
+    if lesson.restated is not None:
+        source_changes = lesson.restated.source
+        changes = Changes({**changes.tensors, **lesson.restated.target.tensors})
+    adapted = Adapted(module.linear_head(), None, best.kept_loss, changes, source_changes)
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
 
 
@@ -126,19 +130,35 @@ class Adapting(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Mean loss of the batch; of an aligning strategy, with its domain loss."""
-        seen, y = self.seen(batch), batch["y"]
-        logits = seen.logits[: len(y)].float()
-        loss = self.lesson.task.training_loss(logits, y, self.class_weight).mean()
-        if isinstance(self.strategy, Aligning):
-            loss = loss + self.strategy.domain_weight * self.domain_loss(self.strategy, seen, y)
+        y, strategy = batch["y"], self.strategy
+        source, target = self.by_domain(batch, len(y))
+        loss = self.lesson.task.training_loss(source.logits, y, self.class_weight).mean()
+        if isinstance(strategy, Aligning):
+            pair = Pair(source, target, y, progress=min(1.0, self.global_step / self.n_steps))
+            with torch.autocast(self.device.type, enabled=False):
+                loss = loss + strategy.domain_weight * strategy.domain_loss(pair, self.extra)
         return loss
 
-    def domain_loss(self, strategy: Aligning, seen: Seen, y: Tensor) -> Tensor:
-        """The domain loss (), in float32; the target's examples follow those of the source."""
-        n, progress = len(y), min(1.0, self.global_step / self.n_steps)
-        source, target = (Seen(seen.pooled[p].float(), seen.logits[p].float()) for p in (slice(n), slice(n, None)))
-        with torch.autocast(self.device.type, enabled=False):
-            return strategy.domain_loss(Pair(source, target, y, progress), self.extra)
+    def by_domain(self, batch: Mapping[str, Any], n: int) -> tuple[Seen, Seen]:
+        """What the network makes of the n examples of the source and of the target's behind them, in float32.
+
+        One pass for both, unless each has statistics of its own.
+        """
+        parts = (slice(n), slice(n, None))
+        if self.lesson.restated is None:
+            seen = self.seen(batch)
+            found = [Seen(seen.pooled[part], seen.logits[part]) for part in parts]
+        else:
+            found = []
+            for part, norms in zip(parts, (self.lesson.restated.source, self.lesson.restated.target), strict=True):
+                set_norms(self.upper.network, norms)
+                inputs = {name: one[part] for name, one in batch["inputs"].items()}
+                activation = batch["activation"]
+                found.append(
+                    self.seen({"inputs": inputs, "activation": None if activation is None else activation[part]})
+                )
+        source, target = (Seen(seen.pooled.float(), seen.logits.float()) for seen in found)
+        return source, target
 
     def on_train_epoch_start(self) -> None:
         """Modes, what is trained, and everything random, as strategy, seed and epoch say."""
@@ -191,6 +211,8 @@ class Adapting(pl.LightningModule):
         lesson = self.lesson
         out: np.ndarray | None = None
         self.eval()
+        if lesson.restated is not None:
+            set_norms(self.upper.network, lesson.restated.source)
         for index in self._val_batches:
             batch = batch_of(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from headstart.evidence import words
 from headstart.evidence.adaptation import Adaptation, Way
+from headstart.evidence.base import Score
 from headstart.evidence.gap import Clouds
 from headstart.evidence.record import Record
 from headstart.report.plots import svg
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     title: str
     chosen: bool
     source_score: str
+    votes: str  # "3 of 6"
     cells: list[Cell]  # one a scorer; empty for source only
     estimate: str
     estimate_interval: str
@@ -66,12 +68,13 @@ def _row(found: Adaptation, way: Way) -> Row:
     cells = []
     for scorer in found.scorers if way.gains else ():
         gain = way.gains.get(scorer)
-        said = (words.number(gain.value, signed=True), words.interval(gain)) if gain else ("–", "")
+        said = (words.number(gain.value, 3, signed=True), _interval(gain)) if gain else ("–", "")
         cells.append(Cell(*said, scorer in way.votes))
     return Row(
         title=way.title,
         chosen=way.chosen,
         source_score=words.value(way.source_score),
+        votes=f"{len(way.votes)} of {len(found.scorers)}" if way.gains else "–",
         cells=cells,
         estimate=words.value(way.estimate),
         estimate_interval=words.interval(way.estimate),
@@ -79,6 +82,10 @@ def _row(found: Adaptation, way: Way) -> Row:
         measured_interval=words.interval(way.measured) if way.measured else "",
         seconds=words.seconds(way.seconds),
     )
+
+
+def _interval(gain: Score) -> str:
+    return f"{words.number(gain.low, 3)} to {words.number(gain.high, 3)}"
 
 
 def _off(found: Adaptation) -> str:

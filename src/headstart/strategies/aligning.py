@@ -41,6 +41,9 @@ class Aligning(Trained):
 
     All epochs are run and the last one is kept. Validation knows the source only, and there adapting costs a little at
     every epoch: stopping early by it would choose not to adapt.
+
+    With `own_norms` the statistics of batch norms are measured once on each domain, as `batch_norm` does, before the
+    training begins from a head that was solved under those of the source; the network that is kept has the target's.
     """
 
     needs_target: ClassVar[bool] = True
@@ -49,6 +52,7 @@ class Aligning(Trained):
     freeze: int = 0  # how many stages are frozen, counted from the input; 0 trains all
     domain_weight: float = 1.0  # of the domain loss, beside 1 for the loss on the source's labels
     batch_size: int = 32  # of each domain
+    own_norms: bool = True  # batch norms above the cut take each domain's own statistics (DSBN, arXiv:1906.03950)
 
     def cut(self, n_stages: int) -> int:
         """The number of frozen stages, 0 … n_stages - 1; PlanError otherwise."""

@@ -32,7 +32,13 @@ class Adapted:
     strength: float | None  # regularisation strength that validation chose; None for a head that was trained
     val_loss: float  # mean loss on validation
     changes: Changes | None = None  # what it changed in the backbone
-    source_changes: Changes | None = None  # the same where the source is read, if that differs
+    source_changes: Changes | None = None  # what takes the place of some of them where the source domain is read
+
+    def changes_for(self, source: bool) -> Changes | None:
+        """What differs from the pretrained network where the source domain is read, or any other examples."""
+        if not source or self.changes is None or self.source_changes is None:
+            return self.changes
+        return Changes({**self.changes.tensors, **self.source_changes.tensors})
 
 
 @dataclass(frozen=True, kw_only=True)

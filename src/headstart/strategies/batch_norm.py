@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from headstart.backbones.base import Backbone
 from headstart.backbones.resume import Normalisation, Resumable
 from headstart.errors import PlanError
 from headstart.strategies.base import Trained, stage_range
@@ -38,9 +39,7 @@ class BatchNorm(Trained):
 
     def prepare(self, upper: Resumable) -> None:
         """PlanError when there is no batch norm above the cut."""
-        stages = upper.backbone[0].stages[upper.cut :]
-        modules = [upper.network.get_submodule(path) for stage in stages for path in stage.modules]
-        if not any(self.suits(module) for module in modules):
+        if not has_norms(upper.backbone[0], upper.cut):
             raise PlanError(
                 f"batch_norm needs a network with batch norms above the cut, but {upper.backbone[0].provenance.name} "
                 "has none there. Freeze fewer stages, or use another strategy, such as deep_coral."
@@ -51,3 +50,10 @@ class BatchNorm(Trained):
         super().check()
         if self.most < 2:
             raise PlanError(f"most={self.most}, but a variance needs at least 2 examples; 256 is usual.")
+
+
+def has_norms(backbone: Backbone, cut: int) -> bool:
+    """Whether there are batch norms above the cut."""
+    paths = [path for stage in backbone.stages[cut:] for path in stage.modules]
+    modules = (module for path in paths for module in backbone.network.get_submodule(path).modules())
+    return any(isinstance(module, Normalisation) for module in modules)
