@@ -137,7 +137,7 @@ def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
-        ways += planner.aligning(n_stages, n_train, shop.class_weight)
+        ways += planner.aligning(n_stages, n_train, shop.class_weight, shop.backbone.modality == "image")
         own = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
         ways = own or [registry.STRATEGIES.get(wishes.strategy)(**planner.common(n_train, shop.class_weight))]
     if wishes.freeze is not None:

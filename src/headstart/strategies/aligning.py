@@ -51,7 +51,6 @@ class Aligning(Trained):
 
     freeze: int = 0  # how many stages are frozen, counted from the input; 0 trains all
     domain_weight: float = 1.0  # of the domain loss, beside 1 for the loss on the source's labels
-    batch_size: int = 32  # of each domain
     own_norms: bool = True  # batch norms above the cut take each domain's own statistics (DSBN, arXiv:1906.03950)
 
     def cut(self, n_stages: int) -> int:
