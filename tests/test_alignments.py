@@ -20,7 +20,7 @@ from headstart.alignments.identity import Identity
 from headstart.alignments.jdot import Jdot
 from headstart.alignments.kernel_mean import KernelMean
 from headstart.alignments.moments import Moments
-from headstart.alignments.solve import Sides, Solution, common_scale, fold, solve
+from headstart.alignments.solve import Sides, Solution, common_scale, fold, mean_of, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca, transfer_components
 from headstart.alignments.transport import Transport
@@ -391,3 +391,12 @@ class TestWeights:
             exact = Ridge(alpha=alpha).fit(self.FEATURES.astype(float), y, self.WEIGHTS / scale)
             expected = exact.predict(self.FEATURES.astype(float))
             np.testing.assert_allclose(head.logits(self.FEATURES)[:, 0], expected, atol=2e-2)
+
+
+def test_the_mean_of_heads_has_the_mean_of_their_logits() -> None:
+    rng = np.random.default_rng(0)
+    heads = [
+        LinearHead(rng.normal(size=(3, 5)).astype(np.float32), rng.normal(size=3).astype(np.float32)) for _ in "ab"
+    ]
+    x = rng.normal(size=(7, 5)).astype(np.float32)
+    assert np.allclose(mean_of(heads).logits(x), (heads[0].logits(x) + heads[1].logits(x)) / 2, atol=1e-6)

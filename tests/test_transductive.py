@@ -154,7 +154,7 @@ def test_a_run_without_labels_claims_nothing_of_the_target(
     assert json.loads(capsys.readouterr().out)["adaptation"]["n_target"] == len(TARGET)
 
 
-@pytest.mark.parametrize("strategy", ["coral", "probe", "deep_coral"])
+@pytest.mark.parametrize("strategy", ["coral", "probe", "together", "deep_coral"])
 def test_a_named_way_ships_whatever_the_scores_say(
     source: str, told: str, tiny: str, strategy: str, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import inductive, registry
+from headstart import inductive
 from headstart.across import Crossed, Crossing, Tried, check, cross
 from headstart.data.dataset import Dataset
 from headstart.data.threads import in_threads
@@ -152,7 +152,7 @@ def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
     )
     return Way(
         title=one.title,
-        strategy=registry.plugin_name(one.strategy),
+        strategy=one.name,
         settings=one.settings,
         cut=one.solved.cut,
         source_score=shop.judge.score(one.val_scores),
@@ -240,7 +240,7 @@ def make_plan(crossed: Crossed, found: Adaptation, exam: Exam) -> Plan:
     return Plan(
         backbone=shop.backbone.provenance.name,
         backbone_sha256=shop.backbone.provenance.sha256,
-        strategy=registry.plugin_name(crossed.chosen.strategy),
+        strategy=crossed.chosen.name,
         cut=own.cut,
         n_stages=shop.backbone.n_stages,
         stage_names=tuple(stage.name for stage in shop.backbone.stages),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,6 +75,17 @@ def fold(head: LinearHead, before: Affine) -> LinearHead:
     return LinearHead(
         (weight @ before.matrix.T).astype(np.float32), (weight @ before.offset + head.bias).astype(np.float32)
     )
+
+
+def mean_of(heads: Sequence[LinearHead]) -> LinearHead:
+    """The head whose logits are the mean of those of several heads on the same features.
+
+    Candidates err in different places, so that their mean hurts less often than any of them (the ensemble by which Hu
+    et al. 2024, "EnsV", judge them); here it is a linear head like each of them, and costs no more.
+    """
+    weight = np.mean([head.weight.astype(np.float64) for head in heads], axis=0)
+    bias = np.mean([head.bias.astype(np.float64) for head in heads], axis=0)
+    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
 
 
 def common_scale(source: np.ndarray, target: np.ndarray) -> Affine:
