@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import permutations
 from pathlib import Path
@@ -34,7 +35,7 @@ from sklearn.svm import SVC
 from benchmarks.fit import ROOT, SHARED
 from headstart.alignments.coral import Coral
 from headstart.alignments.identity import Identity
-from headstart.alignments.solve import Sides, Solution, solve
+from headstart.alignments.solve import Sides, Solution, mean_of, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca
 from headstart.alignments.transport import Transport
@@ -48,6 +49,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "office_caltech.json"
 DATA = SHARED / "da_office_caltech10_surf"
 DOMAINS = ("caltech10", "amazon", "webcam", "dslr")
 PUBLISHED = {"1-NN": 31.4, "linear SVM": 41.1, "TCA": 46.2, "CORAL": 48.8}
+TOGETHER = "mean of all"
 SEEDS = 3  # splits of the source into what teaches and what chooses
 
 Domain = tuple[np.ndarray, np.ndarray]  # features (n, 800), y (n,)
@@ -174,7 +176,21 @@ def solved(source: Domain, target: Domain, seed: int) -> dict[str, Solution]:
     train, val = split(y, seed)
     domains = Sides(train=Part(x[train], y[train]), val=Part(x[val], y[val]), target=target[0].astype(np.float32))
     alignments = [ALIGNMENTS.get(name)() for name in ALIGNMENTS.names()]
-    return {one.title: solve(one, task, domains, seed) for one in alignments}
+    found = {one.title: solve(one, task, domains, seed) for one in alignments}
+    return found | {TOGETHER: together(task, list(found.values()), domains)}
+
+
+def together(task: Classification, found: list[Solution], domains: Sides) -> Solution:
+    """The mean of all heads, as `headstart fit --to` has it, but for the temperatures."""
+    head = mean_of([one.head for one in found])
+    val_logits = np.mean([one.val_logits for one in found], axis=0)
+    first = next(one for one in found if one.outlook.target.shape == domains.target.shape)
+    outlook = replace(
+        first.outlook,
+        val_probabilities=task.scores(val_logits),
+        target_probabilities=task.scores(head.logits(domains.target)),
+    )
+    return replace(first, head=head, val_logits=val_logits, outlook=outlook)
 
 
 def heads(seed: int) -> dict[str, object]:
@@ -185,7 +201,10 @@ def heads(seed: int) -> dict[str, object]:
         found = solved(domains[a], domains[b], seed)
         choice = choose({name: one.outlook for name, one in found.items()}, seed=seed)
         outlook = found[choice.name].outlook
-        estimate = estimate_accuracy(outlook.y_val, outlook.val_probabilities, outlook.target_probabilities, seed)
+        consensus = np.mean([one.outlook.target_probabilities for one in found.values()], axis=0)
+        estimate = estimate_accuracy(
+            outlook.y_val, outlook.val_probabilities, outlook.target_probabilities, seed, consensus
+        )
         x, y = domains[b]
         accuracy = {
             name: 100 * float(np.mean(one.head.logits(x.astype(np.float32)).argmax(axis=1) == y))
