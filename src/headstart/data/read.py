@@ -39,6 +39,7 @@ class Reading:
     task: str | None = None  # "classification", "multilabel" or "regression"
     group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
     time: str | None = None  # the column to split by: numbers or dates
+    modality: str | None = None  # "tabular": whole rows are the input, even where a column holds texts
 
 
 def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
@@ -51,7 +52,14 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
-    roles = choose(raw, input=reading.input, label=reading.label, group=reading.group, time=reading.time)
+    roles = choose(
+        raw,
+        input=reading.input,
+        label=reading.label,
+        group=reading.group,
+        time=reading.time,
+        modality=reading.modality,
+    )
     return _dataset(raw, roles, reading)
 
 
@@ -135,7 +143,7 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
 
     datasets.disable_progress_bars()
     modality = registry.modality(roles.modality)
-    columns: dict[str, list[Any]] = {"input": [modality.store(value, raw.folder) for value in raw.columns[roles.input]]}
+    columns: dict[str, list[Any]] = {"input": [modality.store(value, raw.folder) for value in _inputs(raw, roles)]}
     features: dict[str, Any] = {"input": modality.arrow_feature()}
     notes = [*raw.notes, *roles.notes]
     task = None
@@ -162,6 +170,13 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
         label_name=roles.label or "label",
         notes=tuple(notes),
     )
+
+
+def _inputs(raw: Raw, roles: Roles) -> Sequence[Any]:
+    """The column of the input, or whole rows."""
+    if roles.input is not None:
+        return raw.columns[roles.input]
+    return [dict(zip(roles.row, row, strict=True)) for row in zip(*map(raw.columns.__getitem__, roles.row), strict=True)]
 
 
 def _table(columns: dict[str, list[Any]], features: Any) -> Any:
