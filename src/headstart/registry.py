@@ -75,6 +75,11 @@ BACKBONES = Registry(
 )
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
+TABLES = Registry(
+    "tables",
+    "TableTransfer",
+    frozenset({"base", "calibration", "density", "encoder", "folds", "linear", "mixture", "planner", "trees"}),
+)
 
 
 @cache

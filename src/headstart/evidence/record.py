@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +15,7 @@ from headstart.data.audit import Finding
 from headstart.evidence import words
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.plan import Plan
+from headstart.evidence.sides import Sides
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Task
 
@@ -54,7 +55,7 @@ class Record:
     findings: tuple[Finding, ...]
     task: Task
     plan: Plan
-    provenance: Provenance
+    provenance: Provenance | None  # None where there is no backbone: plain tables
     evidence: Evidence
     test: TestResult
     mistakes: tuple[Mistake, ...]  # the ones it was surest of, first
@@ -62,13 +63,14 @@ class Record:
     command: str  # what makes this run again
     created: str  # ISO 8601, UTC
     versions: dict[str, str]  # library -> version
+    tables: Sides | None = None  # how the columns of two tables differ
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
         return {
             "task": self.data.task,
             "modality": self.data.modality,
-            "backbone": self.provenance.name,
+            "backbone": self.provenance.name if self.provenance else None,
             "strategy": self.plan.strategy,
             "cut": self.plan.cut,
             "n": self.data.n,
@@ -79,6 +81,7 @@ class Record:
             "command": self.command,
             "created": self.created,
             "versions": self.versions,
+            **({"tables": asdict(self.tables)} if self.tables else {}),
         }
 
 

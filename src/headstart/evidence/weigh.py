@@ -68,7 +68,7 @@ def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "tra
     systems |= {transfer: adapted} if test.ships_classical else {classical: test.classical}
     systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
     scores, differences = compare(scales.metrics, test.y, systems, MODEL, weights, scales.n_groups)
-    primary = _primary(scales, scores[MODEL])
+    primary = primary_of(scales, scores[MODEL])
     shown = transfer if test.ships_classical else MODEL
     gain = differences[transfer][primary.name] if test.ships_classical else differences[classical][primary.name]
     gain = Score(-gain.value, -gain.high, -gain.low) if test.ships_classical else gain
@@ -99,7 +99,7 @@ def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "tra
     )
 
 
-def _primary(scales: Scales, scores: Scores) -> Metric:
+def primary_of(scales: Scales, scores: Scores) -> Metric:
     """The metric asked for, or the first that the test split defines."""
     defined = [metric for metric in scales.metrics if metric.name in scores]
     if scales.asked_for and scales.asked_for not in scores:
