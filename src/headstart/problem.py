@@ -11,8 +11,9 @@ import numpy as np
 from headstart import registry
 from headstart.data.audit import Finding, audit
 from headstart.data.audit_splits import audit_splits
+from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.read import Reading, describe
+from headstart.data.read import Reading, describe, read_beside
 from headstart.data.read import read as read_data
 from headstart.data.split import split
 from headstart.errors import DataError
@@ -91,6 +92,36 @@ def labelled(data: Any, progress: Progress) -> Dataset:
         )
     progress.say(describe(dataset))
     return dataset
+
+
+def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tuple[Dataset, Dataset]:
+    """(target, source) as tables of rows whose label has one name; what is a Dataset already stays as it is.
+
+    `said` has keywords of `read`; `label` and `task` are for both, all else is for the target. DataError when the
+    source has no labels.
+    """
+    with progress.step("read"):
+        if isinstance(data, Dataset) and data.task is not None:
+            said = {"label": data.label_name, "task": data.task} | {k: v for k, v in said.items() if v is not None}
+        both = {name: value for name, value in said.items() if name in ("label", "task")}
+        given = source if isinstance(source, Dataset) else read(source, modality=ROWS, **both)
+        if given.task is None:
+            raise DataError(
+                f"The source {given.source} has no labels, so that there is nothing to carry over. Name their column "
+                "with --label COL: it must be there in the source, and may be empty in the target."
+            )
+        own = {name: value for name, value in said.items() if name in ("group", "time")}
+        target = data if isinstance(data, Dataset) else read_beside(data, given, Reading(**own))
+    for dataset, side in ((target, "target"), (given, "source")):
+        if dataset.modality != ROWS:
+            raise DataError(
+                f"The {side} {dataset.source} was read as {registry.modality(dataset.modality).noun[1]}, but a source "
+                'is learnt from row by row. Read it with headstart.read(data, label=…, modality="tabular").'
+            )
+    if not isinstance(data, Dataset):
+        overruled = {name: value for name, value in said.items() if value is not None}
+        target = replace(target, overruled=overruled | {"label": given.label_name})
+    return target, given
 
 
 def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True) -> Problem:

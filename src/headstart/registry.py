@@ -78,7 +78,7 @@ STRATEGIES = Registry("strategies", "Strategy")
 TABLES = Registry(
     "tables",
     "TableTransfer",
-    frozenset({"base", "calibration", "density", "encoder", "folds", "linear", "mixture", "planner", "trees"}),
+    frozenset({"base", "calibration", "density", "encoder", "folds", "gap", "linear", "mixture", "planner", "trees"}),
 )
 
 

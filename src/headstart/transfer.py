@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import inductive
+from headstart import inductive, traditional
+from headstart.data.columns import ROWS
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
 from headstart.evidence.plan import Plan
-from headstart.problem import labelled
+from headstart.problem import labelled, pair
 from headstart.progress import Progress
 from headstart.wishes import Wishes
 
@@ -18,6 +19,7 @@ from headstart.wishes import Wishes
 def fit(
     data: Any,
     *,
+    source: Any = None,
     backbone: str | Sequence[str] | None = None,
     strategy: str | None = None,
     freeze: int | None = None,
@@ -42,6 +44,10 @@ def fit(
     balanced where the metric counts classes alike); `scratch` whether the same network is trained from random weights
     for comparison; `metric` the one that models are chosen by and that the verdict speaks of. With `out` a run folder
     is written there: complete or not at all.
+
+    A plain table is learnt row by row, and `source` is another table with the same label to carry over from: a Dataset,
+    or anything that `read` takes. The target may then have few labels, or none; `strategy` names one way of
+    `headstart.tables` (default: several, weighed by cross-validation on the target's labels).
     HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()
@@ -57,5 +63,11 @@ def fit(
         scratch=scratch,
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
     )
-    dataset = labelled(data, progress)
+    if source is not None:
+        data, source = pair(data, source, progress)
+    dataset = data if source is not None else labelled(data, progress)
+    if dataset.modality == ROWS:
+        return traditional.fit(
+            dataset, source, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
+        )
     return inductive.fit(dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress)

@@ -29,9 +29,12 @@ from headstart.cli.base import (
 @app.command()
 def fit(
     data: Data,
+    source: Annotated[str | None, typer.Option(help="Another table with the same label, to carry over from.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
     backbone: Backbones = None,
-    strategy: Annotated[str | None, typer.Option(help="probe, partial, full, lora or auto; default: measured.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="probe, partial, full, lora or auto; for tables pooled, coral …; default: measured.")
+    ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
     plan: Annotated[Path | None, typer.Option(help="plan.json of an earlier run: done again exactly.")] = None,
@@ -44,18 +47,29 @@ def fit(
     task: TaskName = None,
     group: Group = None,
     time: Time = None,
+    modality: Annotated[str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report."""
+    """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report.
+
+    A plain table is learnt row by row, with the help of --source if there is one.
+    """
     from headstart import problem, transfer
 
     progress = screen(as_json or quiet)
-    with progress.step("read"):
-        dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
+    beside = None
+    if source is not None:
+        dataset, beside = problem.pair(data, source, progress, label=label, task=task, group=group, time=time)
+    else:
+        with progress.step("read"):
+            dataset = problem.read(
+                data, input=input, label=label, task=task, group=group, time=time, modality=modality
+            )
     model = transfer.fit(
         dataset,
+        source=beside,
         backbone=backbone,
         strategy=strategy,
         freeze=freeze,

@@ -68,6 +68,7 @@ class Encoder:
     """How rows become numbers, and what was decided on the way."""
 
     columns: tuple[Column, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict, compare=False)  # column -> why
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -86,7 +87,7 @@ class Encoder:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Encoder:
-        """The inverse of `to_json`; notes are not kept."""
+        """The inverse of `to_json`; notes, and what was left out, are not kept."""
         return cls(columns=tuple(Column(**{**one, "words": tuple(one["words"])}) for one in saved["columns"]))
 
 
@@ -94,19 +95,19 @@ def learn_encoder(target: Sequence[Row], source: Sequence[Row] | None = None) ->
     """Look at the columns of both sides. DataError when none is left to learn from."""
     sides = [target] if source is None else [target, source]
     names = [_names(side) for side in sides]
-    left_out: dict[str, list[str]] = {}
+    left_out: dict[str, str] = {}
     columns = []
     for name in sorted(set().union(*names)):
         cells = [[row.get(name) for row in side] for side in sides]
         column, why = _learn(name, cells)
         if why:
-            left_out.setdefault(why, []).append(name)
+            left_out[name] = why
         elif column is not None:
             columns.append(column)
     if not columns:
         raise DataError(
             "No column is left to learn from: "
-            + "; ".join(f"{listed(names)} ({why})" for why, names in left_out.items())
+            + "; ".join(f"{listed(names)} ({why})" for why, names in _by_reason(left_out).items())
             + ". Give tables with columns of numbers or words that both have."
         )
     if source is not None and not names[0] & names[1]:
@@ -114,7 +115,8 @@ def learn_encoder(target: Sequence[Row], source: Sequence[Row] | None = None) ->
             f"The target has the columns {listed(sorted(names[0]))}, the source {listed(sorted(names[1]))}: they share "
             "none, so that nothing can be carried over. Give the columns the same names on both sides."
         )
-    return Encoder(columns=tuple(columns), notes=(*_notes(columns, left_out), *_one_sided(columns, names)))
+    notes = (*_notes(columns, left_out), *_one_sided(columns, names))
+    return Encoder(columns=tuple(columns), left_out=left_out, notes=notes)
 
 
 def word(cell: Any) -> str:
@@ -196,10 +198,14 @@ def _learn_numbers(name: str, values: np.ndarray, kind: str) -> tuple[Column | N
     return Column(name=name, kind=kind, median=float(np.median(values)), mean=float(values.mean()), scale=scale), ""
 
 
-def _notes(columns: Sequence[Column], left_out: Mapping[str, Sequence[str]]) -> list[str]:
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    return {why: [name for name, own in left_out.items() if own == why] for why in left_out.values()}
+
+
+def _notes(columns: Sequence[Column], left_out: Mapping[str, str]) -> list[str]:
     of = {kind: [one.name for one in columns if one.kind == kind] for kind in (NUMBER, WORDS, DATE)}
     said = [f"as {kind}{'s' * (kind != WORDS)}: {listed(names, 20)}" for kind, names in of.items() if names]
-    out = [f"left out {listed(names, 20)} ({why})" for why, names in left_out.items()]
+    out = [f"left out {listed(names, 20)} ({why})" for why, names in _by_reason(left_out).items()]
     gaps = [one.name for one in columns if one.gaps]
     filled = [f"gaps in {listed(gaps, 20)} become the median, or no word, and are marked"] if gaps else []
     return [f"columns taken {'; '.join(said)}", *out, *filled]

@@ -89,13 +89,28 @@ def begin(domains: Domains, names: Sequence[str] | None = None) -> list[Way]:
     return ways
 
 
-def plan(domains: Domains, ways: Sequence[Way], target: Part, repeats: int = REPEATS) -> Planned:
-    """Weights of the ways by what they say of labelled target rows (n, D) in cross-validation; by the source's if n is 0."""
+def plan(
+    domains: Domains,
+    ways: Sequence[Way],
+    target: Part,
+    repeats: int = REPEATS,
+    groups: np.ndarray | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Planned:
+    """Weights of the ways by what they say of labelled target rows (n, D) in cross-validation; by the source's if n is 0.
+
+    Rows of one of the `groups` (n,) are held out together.
+    """
     if not len(target.y):
         return _unlabelled(domains, ways)
     repeats = 1 if len(target.y) >= MANY else repeats
-    tried = tuple(_crosswise(domains, way, target, repeats) for way in ways)
-    return Planned(tried, weigh(tried), None)
+    strata = strata_of(target.y, is_number=not domains.task.score_names)
+    held = [folds(strata, N_FOLDS, domains.seed + r, groups) for r in range(repeats)]
+    tried = []
+    for way in ways:
+        tried.append(_crosswise(domains, way, target, held))
+        advance(1)
+    return Planned(tuple(tried), weigh(tried), None)
 
 
 def ship(domains: Domains, planned: Planned, target: Part) -> Mixture:
@@ -113,6 +128,18 @@ def ship(domains: Domains, planned: Planned, target: Part) -> Mixture:
     return Mixture(tuple(parts))
 
 
+def as_it_is(ways: Sequence[Way], name: str, domains: Domains) -> Mixture:
+    """The plain mean of a way's settings, learnt and calibrated without any label of the target."""
+    none = Part(domains.target[:0], domains.given.y[:0])
+    own = [way for way in ways if way.name == name]
+    parts = [
+        Piece(name, way.transfer.settings(), 1 / len(own), learnt, identity(domains.n_outputs))
+        for way in own
+        for learnt in [way.transfer.learn(domains, way.begun, none)]
+    ]
+    return Mixture(tuple(parts))
+
+
 def weigh(tried: Sequence[Tried], row_weights: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
     """(M,): how often each would win, were the rows drawn anew; ways have one voice each, shared by their settings."""
     losses = np.stack([one.losses for one in tried])  # (M, n)
@@ -126,22 +153,22 @@ def weigh(tried: Sequence[Tried], row_weights: np.ndarray | None = None, seed: i
     return np.asarray(softmax(-n * (drawn @ losses.T) + prior, axis=1).mean(axis=0))
 
 
-def _crosswise(domains: Domains, way: Way, target: Part, repeats: int) -> Tried:
-    strata = strata_of(target.y, is_number=not domains.task.score_names)
-    said = np.stack([_held_out(domains, way, target, strata, domains.seed + r) for r in range(repeats)])  # (R, n, K)
-    calibration = calibrate(domains.task, said.reshape(-1, said.shape[-1]), np.tile(target.y, repeats))
+def _crosswise(domains: Domains, way: Way, target: Part, held: Sequence[Sequence[np.ndarray]]) -> Tried:
+    """`held` has for each repeat the rows of each fold."""
+    said = np.stack([_held_out(domains, way, target, folds_) for folds_ in held])  # (R, n, K)
+    calibration = calibrate(domains.task, said.reshape(-1, said.shape[-1]), np.tile(target.y, len(held)))
     scores = np.stack([domains.task.scores(calibration.apply(one)) for one in said])
     losses = np.mean([pointwise(domains.task, target.y, one) for one in scores], axis=0)
     return Tried(way, losses, scores.mean(axis=0), calibration, float(len(target.y)))
 
 
-def _held_out(domains: Domains, way: Way, target: Part, strata: np.ndarray, seed: int) -> np.ndarray:
+def _held_out(domains: Domains, way: Way, target: Part, held: Sequence[np.ndarray]) -> np.ndarray:
     """Logits (n, K) of each row by a model that did not learn from it."""
     said = np.empty((len(target.y), domains.n_outputs))
-    for held in folds(strata, N_FOLDS, seed):
-        kept = np.setdiff1d(np.arange(len(target.y)), held)
+    for fold in held:
+        kept = np.setdiff1d(np.arange(len(target.y)), fold)
         learnt = way.transfer.learn(domains, way.begun, Part(target.features[kept], target.y[kept]))
-        said[held] = learnt.logits(target.features[held])
+        said[fold] = learnt.logits(target.features[fold])
     return said
 
 
@@ -173,6 +200,3 @@ def _unlabelled(domains: Domains, ways: Sequence[Way]) -> Planned:
         losses = pointwise(domains.task, rows.y, scores)
         tried.append(Tried(way, losses, scores, identity(domains.n_outputs), density.effective(weight)))
     return Planned(tuple(tried), weigh(tried, weight), weight)
-
-
-Scored = Callable[[Mixture], np.ndarray]
