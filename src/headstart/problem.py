@@ -102,7 +102,7 @@ def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tupl
     """
     with progress.step("read"):
         if isinstance(data, Dataset) and data.task is not None:
-            said = {"label": data.label_name, "task": data.task} | {k: v for k, v in said.items() if v is not None}
+            said = {"label": data.label_name, "task": data.task, **{k: v for k, v in said.items() if v is not None}}
         both = {name: value for name, value in said.items() if name in ("label", "task")}
         given = source if isinstance(source, Dataset) else read(source, modality=ROWS, **both)
         if given.task is None:

@@ -135,7 +135,9 @@ def pose(target: Dataset, source: Dataset | None) -> Task:
     """The task of both tables' labels. DataError where they do not fit one another, or there is one class only."""
     kinds = {one.task for one in (target, source) if one is not None and one.task is not None}
     if "multilabel" in kinds:
-        raise DataError("Tables are learnt with one label a row, or a number. Give --task classification, or other labels.")
+        raise DataError(
+            "Tables are learnt with one label a row, or a number. Give --task classification, or other labels."
+        )
     labels = [one.column("label") if one is not None and len(one) else [] for one in (target, source)]
     if source is not None and kinds == {"classification"} and labels[0] and not set(labels[0]) & set(labels[1]):
         raise DataError(
@@ -164,7 +166,10 @@ def divided(dataset: Dataset, has_source: bool, seed: int) -> Dataset:
         return _noted(dataset, ["train"] * len(dataset), note) if len(dataset) else dataset
     found = split(dataset, seed)
     splits = ["test" if one == "test" else "train" for one in found.column("split")]
-    notes = [note.replace("split 60/20/20 into train, val and test", "split 80/20 into train and test") for note in found.notes]
+    notes = [
+        note.replace("split 60/20/20 into train, val and test", "split 80/20 into train and test")
+        for note in found.notes
+    ]
     return replace(found.with_splits(splits), notes=tuple(notes))
 
 

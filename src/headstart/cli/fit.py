@@ -33,7 +33,8 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
     backbone: Backbones = None,
     strategy: Annotated[
-        str | None, typer.Option(help="probe, partial, full, lora or auto; for tables pooled, coral …; default: measured.")
+        str | None,
+        typer.Option(help="probe, partial, full, lora or auto; for tables pooled, coral …; default: measured."),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
@@ -47,7 +48,9 @@ def fit(
     task: TaskName = None,
     group: Group = None,
     time: Time = None,
-    modality: Annotated[str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -64,9 +67,7 @@ def fit(
         dataset, beside = problem.pair(data, source, progress, label=label, task=task, group=group, time=time)
     else:
         with progress.step("read"):
-            dataset = problem.read(
-                data, input=input, label=label, task=task, group=group, time=time, modality=modality
-            )
+            dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time, modality=modality)
     model = transfer.fit(
         dataset,
         source=beside,

@@ -65,7 +65,7 @@ def audit(dataset: Dataset, progress: Progress) -> Audited:
             labels = [None if each is None else tuple(sorted(set(each))) for each in labels]
         rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
     state = _State(dataset=dataset, rows=rows)
-    for check in _checks(dataset.task) if dataset.modality != ROWS else _checks_of_rows(dataset.task):
+    for check in _checks_of_rows(dataset.task) if dataset.modality == ROWS else _checks(dataset.task):
         state = check(state)
     return Audited(dataset=state.cleaned(), digests=state.rows["digest"].tolist(), findings=state.findings)
 
@@ -170,13 +170,12 @@ def _checks(task: str | None) -> list[Callable[[_State], _State]]:
 
 
 def _checks_of_rows(task: str | None) -> list[Callable[[_State], _State]]:
-    """For plain tables: rows with few columns recur by themselves, and alike rows may well have different labels.
+    """For labelled plain tables, whose rows recur by themselves where columns are few, with different labels too.
 
     How many labels are enough is for the fit to say: a source may stand in for them.
     """
-    if task is None or task == "regression":
-        return [_unreadable, _missing_labels, _recurring] if task else [_unreadable]
-    return [_unreadable, _missing_labels, _spaced_labels, _recurring, _imbalance]
+    spaced = [] if task == "regression" else [_spaced_labels]
+    return [_unreadable, _missing_labels, *spaced, _recurring, _imbalance]
 
 
 def _recurring(state: _State) -> _State:

@@ -196,7 +196,9 @@ def _inputs(raw: Raw, roles: Roles) -> Sequence[Any]:
     """The column of the input, or whole rows."""
     if roles.input is not None:
         return raw.columns[roles.input]
-    return [dict(zip(roles.row, row, strict=True)) for row in zip(*map(raw.columns.__getitem__, roles.row), strict=True)]
+    return [
+        dict(zip(roles.row, row, strict=True)) for row in zip(*map(raw.columns.__getitem__, roles.row), strict=True)
+    ]
 
 
 def _table(columns: dict[str, list[Any]], features: Any) -> Any:

@@ -140,7 +140,7 @@ class Model:
         return found
 
     def predict(self, items: Any) -> list[Any]:
-        """A class name, a list of class names or a number for each item (a text, file name, array, PIL image, row …)."""
+        """A class name, a list of class names or a number for each item (a text, file name, PIL image, row …)."""
         return self.task.decode(self.predict_proba(items))
 
     def predict_proba(self, items: Any) -> np.ndarray:

@@ -39,7 +39,10 @@ def verdict(of: Carried) -> tuple[str, bool | None]:
     if not of.has_source:
         return f"Nothing was transferred, as there is no source (--source): {said}.", None
     if of.over_target is None:
-        return f"It cannot be told whether transfer paid: the target has no labels to learn from. {said}.{_source(of)}", None
+        return (
+            f"It cannot be told whether transfer paid: the target has no labels to learn from. {said}.{_source(of)}",
+            None,
+        )
     gain = gain_of(of.metric, of.over_target)
     if of.n_groups is not None and of.n_groups < FEW_GROUPS:
         few = f"{of.n_groups} group{'s' * (of.n_groups != 1)} only, too few for an interval to be trusted"
@@ -97,8 +100,9 @@ def _warning(of: Carried) -> str:
     """Where the source's own model is clearly worse than none at all."""
     if of.source_over_target is None or gain_of(of.metric, of.source_over_target).high >= 0:
         return ""
-    loss = gain_of(of.metric, of.source_over_target)
+    gain = gain_of(of.metric, of.source_over_target)
+    loss = words.score(Score(-gain.value, -gain.high, -gain.low))
     return (
-        f" The source's model alone is worse than target-only by {words.score(Score(-loss.value, -loss.high, -loss.low))}:"
-        " check that its label and its columns mean the same, or leave --source out."
+        f" The source's model alone is worse than target-only by {loss}: check that its label and its columns mean the "
+        "same, or leave --source out."
     )

@@ -38,7 +38,10 @@ def view(sides: Sides, plan: Plan) -> dict[str, Any]:
     """What the template needs to know."""
     ranked = sorted(sides.columns, key=lambda one: (bool(one.left_out), -(one.shift or 0.0), one.name))
     return {
-        "ways": [_way(one.title, words.score(one.score) if one.score else "–", one.settings["weight"]) for one in plan.candidates],
+        "ways": [
+            _way(one.title, words.score(one.score) if one.score else "–", one.settings["weight"])
+            for one in plan.candidates
+        ],
         "columns": [_line(one) for one in ranked[:MOST_COLUMNS]],
         "n_more": max(0, len(ranked) - MOST_COLUMNS),
         "two": bool(sides.n_source),

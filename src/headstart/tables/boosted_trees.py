@@ -1,4 +1,4 @@
-"""Boosted trees that are begun on the source and continued on the target (Friedman 2001, doi:10.1214/aos/1013203451)."""
+"""Boosted trees that are begun on the source and continued on the target (Friedman 2001)."""
 
 from __future__ import annotations
 

@@ -135,7 +135,9 @@ def _days(cell: Any) -> float:
     if not isinstance(cell, str) or not _ISO.fullmatch(cell):
         return np.nan
     try:
-        return float((np.datetime64(cell[:19].replace(" ", "T")) - np.datetime64("1970-01-01")) / np.timedelta64(1, "D"))
+        return float(
+            (np.datetime64(cell[:19].replace(" ", "T")) - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+        )
     except ValueError:  # the 31st of February
         return np.nan
 

@@ -97,7 +97,7 @@ def plan(
     groups: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Planned:
-    """Weights of the ways by what they say of labelled target rows (n, D) in cross-validation; by the source's if n is 0.
+    """Weigh the ways by what they say of labelled target rows (n, D) held out; of the source's where n is 0.
 
     Rows of one of the `groups` (n,) are held out together.
     """

@@ -1,4 +1,4 @@
-"""TrAdaBoost: source rows that the target contradicts lose weight, round by round (Dai et al. 2007, 10.1145/1273496.1273521).
+"""TrAdaBoost: source rows that the target contradicts lose weight, round by round (Dai et al. 2007, ICML).
 
 With K classes a round may err in up to (K - 1) / K of the target's weight, as in SAMME (Zhu et al. 2009,
 10.4310/SII.2009.v2.n3.a8); with two that is the paper's one half.
