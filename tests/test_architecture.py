@@ -34,7 +34,7 @@ FLOORS = [
     {"traditional"},
     {"transfer"},
     {"study"},
-    {"estimators", "demo", "doctor", "screen", "studio"},
+    {"estimators", "table_estimators", "demo", "doctor", "screen", "studio"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -139,7 +139,8 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
-        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "fit", "load", "read",
+        "Dataset", "HeadstartError", "Model", "TableTransferClassifier", "TableTransferRegressor", "TransferClassifier",
+        "TransferRegressor", "fit", "load", "read",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

@@ -26,8 +26,8 @@ from headstart.report.html import render
 from headstart.sides import encode, look_at, opened
 from headstart.tables.gap import look
 from headstart.tables.mixture import Mixture, TableModel
-from headstart.tables.planner import REPEATS, Planned, begin, ship
-from headstart.weighing import TARGET_ONLY, TITLES, Measurement, Shop, make_plan, measure, weigh
+from headstart.tables.planner import Planned, begin, ship
+from headstart.weighing import SOURCE_ONLY, TARGET_ONLY, TITLES, Measurement, Shop, make_plan, measure, weigh
 from headstart.wishes import AUTO, Wishes
 
 
@@ -55,14 +55,14 @@ def fit(
         encoded = encode(tables, seed)
         for note in encoded.encoder.notes:
             progress.say(f"  {note}")
-    with progress.step("begin"):
-        ways = begin(encoded.domains)
     strategy = None if wishes.strategy in (None, AUTO) else wishes.strategy
+    with progress.step("begin"):
+        ways = begin(encoded.domains, None if strategy is None else {strategy, TARGET_ONLY, SOURCE_ONLY})
     shop = Shop(
         tables=tables, encoded=encoded, ways=ways, strategy=strategy, metrics=metrics, seed=seed, progress=progress
     )
     with progress.step("weigh the ways"):
-        planned = shop.choose(encoded.teach, REPEATS, encoded.groups)
+        planned = shop.choose(encoded.teach, None, encoded.groups)
     with progress.step("learn"):
         mixture = ship(encoded.domains, shop.chosen(planned), encoded.teach)
     with progress.step("evaluate"):

@@ -20,7 +20,7 @@ from headstart.sides import LEAST, Encoded, Tables
 from headstart.strategies.base import Part
 from headstart.tables.folds import folds, strata_of
 from headstart.tables.mixture import Mixture
-from headstart.tables.planner import N_FOLDS, REPEATS, Planned, Way, as_it_is, plan, ship
+from headstart.tables.planner import N_FOLDS, Planned, Way, as_it_is, plan, repeats_for, ship
 from headstart.tasks.base import Metric
 
 TARGET_ONLY, SOURCE_ONLY = "target_only", "source_only"
@@ -41,7 +41,7 @@ class Shop:
     seed: int
     progress: Progress
 
-    def choose(self, target: Part, repeats: int, groups: np.ndarray | None) -> Planned:
+    def choose(self, target: Part, repeats: int | None, groups: np.ndarray | None) -> Planned:
         """Weigh the ways on labelled target rows."""
         return plan(self.encoded.domains, self.ways, target, repeats, groups)
 
@@ -196,7 +196,7 @@ def make_plan(shop: Shop, planned: Planned, mixture: Mixture) -> Plan:
     shipped, labels = shop.chosen(planned), len(shop.encoded.teach.y)
     ranked = shipped.names
     shares = {registry.TABLES.get(name).title: shipped.of(name) for name in ranked}
-    how = f"{REPEATS} times {N_FOLDS}-fold cross-validation on {labels:,} target labels"
+    how = f"{repeats_for(labels)} times {N_FOLDS}-fold cross-validation on {labels:,} target labels"
     if planned.row_weights is not None:
         how = "cross-validation on the source's rows, weighted to look like the target's, as the target has no labels"
     said = listed((f"{title} {share:.0%}" for title, share in shares.items() if share >= SAID), 12)

@@ -33,7 +33,6 @@ Everything is inside: the model and its report. Headstart {version} itself is al
 package index: from a checkout, with `pip install .`). Unpack the bundle first where it is a zip.
 
     headstart predict THIS-FOLDER TABLE.csv
-    headstart serve THIS-FOLDER           # HTTP (extra `{extra}`)
 
 `README.md` is the model card, `report.html` the evidence.
 """
@@ -74,7 +73,7 @@ def _fill(model: Model, folder: Path, progress: Progress) -> None:
         (folder / examples.FILE).write_bytes(model.examples.shrunk(model.modality).to_bytes())
     if model.provenance is not None and not (folder / catalog.BUNDLED).exists():
         catalog.copy(catalog.locate(model.moved_to or model.origin.name, progress), folder / catalog.BUNDLED)
-    extra = registry.plugin_name(model.modality) if model.provenance is not None else "serve"
-    (folder / "requirements.txt").write_text(f"headstart[{extra}]=={__version__}\n")
-    how = HOW if model.provenance is not None else HOW_TABLE
+    extra = registry.plugin_name(model.modality)
+    how, wanted = (HOW, f"headstart[{extra}]") if model.provenance is not None else (HOW_TABLE, "headstart")
+    (folder / "requirements.txt").write_text(f"{wanted}=={__version__}\n")
     (folder / "USE.md").write_text(how.format(extra=extra, version=__version__), encoding="utf-8")

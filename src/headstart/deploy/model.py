@@ -73,7 +73,7 @@ class Model:
         if self.provenance is None:
             raise PlanError(
                 f"This model takes {self.modality.noun[1]} and stands on no pretrained network, which this needs. "
-                "Use predict, evaluate, report, bundle or serve."
+                "Use predict, evaluate, report or bundle."
             )
         return self.provenance
 

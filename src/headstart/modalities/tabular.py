@@ -29,18 +29,20 @@ class Tabular(Modality):
 
     noun: ClassVar = ("row", "rows")
     suffixes: ClassVar = frozenset()
-    column_names: ClassVar = ()
+    column_names: ClassVar = ("row", "record")  # a column of JSON objects; as a rule the whole table is meant
     default_backbone: ClassVar = ""  # none: nothing is pretrained for other people's columns
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
-        """False: a row has several columns, so that no single one can be it."""
-        return False
+        """JSON objects, which are no pictures; a table's own columns are put together by the reader."""
+        return bool(values) and all(isinstance(one, Mapping) and not set(one) <= {"path", "bytes"} for one in values)
 
     def store(self, value: Any, folder: str | None) -> str:
-        """A mapping of column to value, or the JSON object of one, as JSON without what is missing.
+        """A mapping of column to value, or its JSON, as JSON without what is missing; '' for no row at all.
 
         Numbers are numbers however they are spelt, all else is a word. DataError for anything that is no row.
         """
+        if is_missing(value):
+            return ""
         row = _parsed(value) if isinstance(value, str) else value
         if not isinstance(row, Mapping):
             raise DataError(
@@ -57,18 +59,19 @@ class Tabular(Modality):
         return Value("string")
 
     def example(self) -> Row:
-        """A row in which everything is missing, which every model of rows takes."""
-        return {}
+        """A row of a column that no model knows, which every model of rows takes: all that it knows is missing."""
+        return {"an example": 1}
 
     def examine(self, item: Any) -> Examined:
-        """Equal rows have equal digests, whatever the order of their columns. A row may lack all of its values."""
+        """Equal rows have equal digests, whatever the order of their columns."""
         if not isinstance(item, str):
             return Examined("", f"not a row but a {type(item).__name__}")
-        return Examined(hashlib.sha256(item.encode()).hexdigest())
+        empty = "empty row: none of its columns has a value" if item in ("", "{}") else None
+        return Examined(hashlib.sha256(item.encode()).hexdigest(), empty)
 
     def open(self, item: Any, detail: int | None = None) -> Row:
         """The row: what is not there is missing."""
-        row: Row = json.loads(item)
+        row: Row = json.loads(item or "{}")
         return row
 
     def preview(self, item: Any) -> Preview:

@@ -51,6 +51,9 @@ class TableTransfer(ABC):
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
     needs_source: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True  # of the target
+    voice: ClassVar[float] = (
+        1.0  # before any label is seen: 2 where the target corrects the source, 1/2 where it varies
+    )
 
     @classmethod
     @abstractmethod

@@ -16,6 +16,7 @@ class BoostedTrees(TableTransfer):
     """So many trees on the target after those on the source."""
 
     title: ClassVar = "boosted trees, begun on the source"
+    voice: ClassVar = 0.5
 
     then: int
 

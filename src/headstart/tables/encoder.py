@@ -19,7 +19,8 @@ from headstart.modalities.tabular import Row
 
 NUMBER, DATE, WORDS = "number", "date", "words"
 MOST_WORDS = 30  # columns that one column becomes: rarer words are all zeros
-FEW_NUMBERS = 6  # whole numbers of at least three and no more different values are taken as names
+FEW_NUMBERS = 6  # whole numbers of at least three and no more different values are taken as names …
+OFTEN = 5  # … if each is there so often on average
 MOSTLY = 0.95  # of the cells that are there, to call a column numbers or dates
 HARDLY = 0.1  # a column that fewer of the target's rows have is not learnt from where there is a source
 DISTINCT = 0.5  # words of which more differ are names or free text …
@@ -178,7 +179,9 @@ def _kind(sides: Sequence[Sequence[Any]]) -> str:
 def _are_names(sides: Sequence[Sequence[Any]]) -> bool:
     """Whole numbers of three to six different values: kinds of something, as 'chest pain 1 to 4'."""
     distinct = {cell for cells in sides for cell in cells if not isinstance(cell, str)}
-    return 2 < len(distinct) <= FEW_NUMBERS and all(float(value).is_integer() for value in distinct)
+    if not 2 < len(distinct) <= FEW_NUMBERS or sum(map(len, sides)) < OFTEN * len(distinct):
+        return False
+    return all(float(value).is_integer() for value in distinct)
 
 
 def _learn_words(name: str, known: Sequence[Any]) -> tuple[Column | None, str]:

@@ -23,6 +23,7 @@ class FeatureAugmentation(TableTransfer):
     """A linear model of shared and own columns; a constant is among the own ones."""
 
     title: ClassVar = "feature augmentation"
+    voice: ClassVar = 2.0
 
     strength: float
 

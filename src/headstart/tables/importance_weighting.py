@@ -20,6 +20,7 @@ class ImportanceWeighting(TableTransfer):
 
     title: ClassVar = "importance weighting"
     needs_labels: ClassVar = False
+    voice: ClassVar = 0.5
 
     strength: float
 

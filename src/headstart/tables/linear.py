@@ -9,7 +9,7 @@ import numpy as np
 from headstart.strategies.base import Part
 from headstart.tasks.base import LinearHead, Task
 
-TOLERANCE, MOST_STEPS = 1e-6, 200
+TOLERANCE, MOST_STEPS = 1e-4, 100
 
 
 def solve(task: Task, rows: Part, strength: float, weight: np.ndarray | None = None) -> LinearHead:
@@ -41,6 +41,7 @@ def _ridge(rows: Part, strength: float, weight: np.ndarray) -> LinearHead:
 
 def _logistic(n_classes: int, rows: Part, strength: float, weight: np.ndarray) -> LinearHead:
     """A class that the rows lack gets a constant logit that amounts to half a row."""
+    from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -51,7 +52,7 @@ def _logistic(n_classes: int, rows: Part, strength: float, weight: np.ndarray) -
         bias[present] = 0.0
         return _constant(weights, bias)
     model = LogisticRegression(C=strength, solver="newton-cholesky", tol=TOLERANCE, max_iter=MOST_STEPS)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a few digits less are no loss here
         model.fit(rows.features, rows.y, sample_weight=weight)
     own, shift = model.coef_, model.intercept_

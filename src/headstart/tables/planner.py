@@ -2,13 +2,14 @@
 
 With few labels the best of twenty scores is mostly luck. So nothing is picked: the ways are averaged, each weighted by
 how often it would win were the labelled rows drawn anew (pseudo-BMA+, Yao et al. 2018, arXiv:1704.02030). Ways that
-cannot be told apart share the weight; with many labels it goes to the best. Without target labels the losses are those
-of the source's held-out rows, weighted to look like the target's (Sugiyama et al. 2007, JMLR 8:985).
+cannot be told apart share the weight; with many labels it goes to the best. Ways in which the target corrects the
+source begin with twice the voice, those whose answers vary most with half of it. Without target labels the losses are
+those of the source's held-out rows, weighted to look like the target's (Sugiyama et al. 2007, JMLR 8:985).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +25,10 @@ from headstart.tables.mixture import Mixture
 from headstart.tables.mixture import Part as Piece
 from headstart.tasks.base import Task
 
-N_FOLDS, REPEATS, MANY = 5, 3, 200  # repeated so often, once where there are many labels
+N_FOLDS = 5
+REPEATS = {50: 3, 200: 2}  # with fewer labels than this, cross-validation is repeated so often; else it is done once
 N_DRAWS = 2000  # of the rows' weights
+RATE = 0.5  # of a held-out loss that counts: such losses share most of what they were learnt from
 LEAST_WEIGHT = 0.02  # what has less to say is left out
 
 
@@ -76,8 +79,8 @@ class Planned:
         return np.asarray(sum(w * one.scores for w, one in zip(self.weights, self.tried, strict=True)))
 
 
-def begin(domains: Domains, names: Sequence[str] | None = None) -> list[Way]:
-    """The ways that make sense here (or those of these names), each begun once. `names` never hides target_only."""
+def begin(domains: Domains, names: Collection[str] | None = None) -> list[Way]:
+    """The ways that make sense here (or those of these names), each begun once."""
     task = registry.plugin_name(domains.task)
     ways = []
     for name in registry.TABLES.names():
@@ -93,7 +96,7 @@ def plan(
     domains: Domains,
     ways: Sequence[Way],
     target: Part,
-    repeats: int = REPEATS,
+    repeats: int | None = None,
     groups: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Planned:
@@ -103,7 +106,7 @@ def plan(
     """
     if not len(target.y):
         return _unlabelled(domains, ways)
-    repeats = 1 if len(target.y) >= MANY else repeats
+    repeats = repeats_for(len(target.y)) if repeats is None else repeats
     strata = strata_of(target.y, is_number=not domains.task.score_names)
     held = [folds(strata, N_FOLDS, domains.seed + r, groups) for r in range(repeats)]
     tried = []
@@ -111,6 +114,11 @@ def plan(
         tried.append(_crosswise(domains, way, target, held))
         advance(1)
     return Planned(tuple(tried), weigh(tried), None)
+
+
+def repeats_for(n: int) -> int:
+    """How often n labels are worth dividing anew."""
+    return next((times for fewer, times in REPEATS.items() if n < fewer), 1)
 
 
 def ship(domains: Domains, planned: Planned, target: Part) -> Mixture:
@@ -145,12 +153,12 @@ def weigh(tried: Sequence[Tried], row_weights: np.ndarray | None = None, seed: i
     losses = np.stack([one.losses for one in tried])  # (M, n)
     n = tried[0].n_rows
     names = [one.way.name for one in tried]
-    prior = np.log([1.0 / names.count(name) for name in names])
+    prior = np.log([one.way.transfer.voice / names.count(one.way.name) for one in tried])
     drawn = np.random.default_rng(seed).dirichlet(np.ones(losses.shape[1]), N_DRAWS)  # Bayesian bootstrap
     if row_weights is not None:
         drawn = drawn * row_weights
         drawn /= drawn.sum(axis=1, keepdims=True)
-    return np.asarray(softmax(-n * (drawn @ losses.T) + prior, axis=1).mean(axis=0))
+    return np.asarray(softmax(-RATE * n * (drawn @ losses.T) + prior, axis=1).mean(axis=0))
 
 
 def _crosswise(domains: Domains, way: Way, target: Part, held: Sequence[Sequence[np.ndarray]]) -> Tried:

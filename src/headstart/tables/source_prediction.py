@@ -22,6 +22,7 @@ class SourcePrediction(TableTransfer):
     """A linear model of the target's rows and the source model's logits, which is one linear model again."""
 
     title: ClassVar = "source prediction as a column"
+    voice: ClassVar = 2.0
 
     strength: float
 

@@ -18,6 +18,7 @@ class TargetOnly(TableTransfer):
 
     title: ClassVar = "target only"
     needs_source: ClassVar = False
+    voice: ClassVar = 2.0
 
     strength: float | None
 

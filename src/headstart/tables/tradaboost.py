@@ -23,6 +23,7 @@ class TrAdaBoost(TableTransfer):
 
     title: ClassVar = "TrAdaBoost"
     tasks: ClassVar = frozenset({"classification"})
+    voice: ClassVar = 0.5
 
     rounds: int = 20
     depth: int = 2
@@ -35,6 +36,7 @@ class TrAdaBoost(TableTransfer):
     def learn(self, domains: Domains, begun: Any, target: Part) -> Trees:
         """Leaf values are votes: a tree's ln(1 / beta) for the class that the leaf names."""
         rows, n_source, n_classes = both(domains.given, target), len(domains.given.y), domains.n_outputs
+        rows = Part(np.ascontiguousarray(rows.features, dtype=np.float32), rows.y)  # as the trees compare it
         weight = np.full(len(rows.y), 1.0 / len(rows.y))
         grown, votes = [], []
         for number in range(self.rounds):
@@ -52,8 +54,8 @@ class TrAdaBoost(TableTransfer):
         from sklearn.tree import DecisionTreeClassifier
 
         tree = DecisionTreeClassifier(max_depth=self.depth, random_state=seed)
-        tree.fit(rows.features, rows.y, sample_weight=weight / weight.sum())
-        return tree, tree.predict(rows.features)
+        tree.fit(rows.features, rows.y, sample_weight=weight / weight.sum(), check_input=False)
+        return tree, tree.predict(rows.features, check_input=False)
 
 
 def clipped(error: float, n_classes: int) -> float:

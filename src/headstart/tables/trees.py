@@ -103,9 +103,9 @@ def added(first: Trees, then: Trees) -> Trees:
 class Boosting:
     """Settings of gradient boosting."""
 
-    n_trees: int = 60
+    n_trees: int = 40
     depth: int = 3
-    rate: float = 0.1
+    rate: float = 0.15
     least: int = 5  # rows in a leaf
     ridge: float = 1.0  # what is added to the curvature of a leaf
 

@@ -89,7 +89,7 @@ def exact(model: Model) -> Model:
     if model.table is not None:
         raise PlanError(
             "This model takes rows of a table; it is no network and cannot be exported. `headstart bundle` packs it "
-            "with its README, and `headstart serve` serves it."
+            "with its README."
         )
     if model.classical is not None:
         raise PlanError(

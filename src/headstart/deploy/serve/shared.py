@@ -42,7 +42,7 @@ class Member:
 
     name: str
     model: Model
-    trunk: Trunk | None = None  # None for a model that stands on no backbone: classical, or a table's
+    trunk: Trunk | None = None  # None for a classical model
     uppers: tuple[Resumable, ...] = ()  # its changed stages, for each lane; none where it reads pooled features
     cut: int = 0  # where they go on from
 
@@ -127,7 +127,7 @@ class SharedPass(Pass):
 
 
 class ClassicalPass(Pass):
-    """A classical model, or a table's."""
+    """A classical model."""
 
     def open(self, stored: Any) -> Any:
         """As the classical features take it."""
@@ -136,8 +136,8 @@ class ClassicalPass(Pass):
     def run(self, lane: int, items: Sequence[Any], asked: Sequence[AbstractSet[str]]) -> Scored:
         """All at once."""
         (one,) = self.members
-        if items and one.model.direct is not None:
-            yield one, range(len(items)), one.model.direct.scores(one.model.task, items)
+        if items and one.model.classical is not None:
+            yield one, range(len(items)), one.model.classical.scores(one.model.task, items)
 
 
 def _outputs(
@@ -194,7 +194,7 @@ class _Making:
 
     def member(self, name: str, model: Model) -> Member:
         """A model with what it needs to run."""
-        if model.direct is not None:
+        if model.classical is not None:
             return Member(name=name, model=model)
         if model.changes is None:
             return Member(name=name, model=model, trunk=self._trunk(model, light(model.plan.way)))
