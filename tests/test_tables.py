@@ -168,14 +168,14 @@ def test_trees_as_arrays_end_in_the_leaves_of_scikit_learn() -> None:
 def test_boosting_of_numbers_is_that_of_scikit_learn() -> None:
     rows = drawn(NUMBER, 200, 0)
     ours = boost(NUMBER, rows, Boosting(n_trees=20, depth=2, ridge=0.0), seed=0).logits(rows.features)[:, 0]
-    model = GradientBoostingRegressor(n_estimators=20, max_depth=2, min_samples_leaf=5, criterion="squared_error")
+    model = GradientBoostingRegressor(n_estimators=20, max_depth=2, min_samples_leaf=5)
     np.testing.assert_allclose(ours, model.fit(rows.features, rows.y).predict(rows.features), atol=1e-5)
 
 
 def test_boosting_of_two_classes_is_that_of_scikit_learn() -> None:
     rows = drawn(TWO, 200, 0)
     ours = boost(TWO, rows, Boosting(n_trees=10, depth=2, ridge=0.0), seed=0).logits(rows.features)
-    model = GradientBoostingClassifier(n_estimators=10, max_depth=2, min_samples_leaf=5, criterion="squared_error")
+    model = GradientBoostingClassifier(n_estimators=10, max_depth=2, min_samples_leaf=5)
     np.testing.assert_allclose(
         softmax(ours, 1), model.fit(rows.features, rows.y).predict_proba(rows.features), atol=1e-3
     )
@@ -185,7 +185,7 @@ def test_boosting_goes_on_from_the_source() -> None:
     found, labelled = domains(NUMBER), drawn(NUMBER, 40, 2)
     begun = boost(NUMBER, found.given, Boosting(), 0)
     then = boost(NUMBER, labelled, Boosting(n_trees=40, depth=2), 0, begun)
-    assert len(then.roots) == 60 + 40
+    assert len(then.roots) == len(begun.roots) + 40
     before, after = (((trees.logits(labelled.features)[:, 0] - labelled.y) ** 2).mean() for trees in (begun, then))
     assert after < before
     none = Part(labelled.features[:0], labelled.y[:0])
@@ -206,13 +206,17 @@ def test_the_weighted_median_is_the_first_value_that_reaches_half() -> None:
 def test_tradaboost_weights_by_hand() -> None:
     """Four source rows, two target rows, ten rounds; one of each is wrong, and the target's error is a fifth.
 
-    A wrong source row falls by 1 / (1 + sqrt(2 ln 4 / 10)) = 0.65506, a wrong target row rises by 0.8 / 0.2 = 4.
+    A wrong source row falls by 1 / (1 + sqrt(2 ln 4 / 10)) = 0.65507, a wrong target row rises by 0.8 / 0.2 = 4.
     """
     weight, wrong = np.ones(6), np.array([True, False, False, False, True, False])
     fall = 1 / (1 + np.sqrt(2 * np.log(4) / 10))
-    assert fall == pytest.approx(0.65506, abs=1e-5)
+    assert fall == pytest.approx(0.65507, abs=1e-5)
     expected = np.array([fall, 1, 1, 1, 4, 1])
     np.testing.assert_allclose(tradaboost.reweighed(weight, wrong, 4, 10, 0.2), expected / expected.sum())
+
+
+def test_tradaboost_begins_with_half_of_the_weight_on_each_side() -> None:
+    np.testing.assert_allclose(tradaboost.halves(4, 2), [1 / 8] * 4 + [1 / 4] * 2)
 
 
 def test_tradaboost_follows_the_target_where_the_source_lies() -> None:
@@ -271,7 +275,7 @@ def test_calibration_finds_slope_and_shift_and_few_labels_change_little() -> Non
     assert found.shift[1] - found.shift[0] == pytest.approx(1.0, abs=0.1)
     assert calibrate(TWO, logits[:1], y[:1]).slope == pytest.approx(1.0, abs=0.3)
     number = calibrate(NUMBER, z[:, None] * 10, z * 20 + 30)
-    np.testing.assert_allclose(number.apply(z[:, None] * 10)[:, 0], z * 20 + 30, atol=0.2)
+    np.testing.assert_allclose(number.apply(z[:, None] * 10)[:, 0], z * 20 + 30, atol=0.5)
 
 
 def tried(name: str, losses: Any) -> Tried:

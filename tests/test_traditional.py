@@ -183,7 +183,7 @@ def small(**columns: list[Any]) -> dict[str, list[Any]]:
     [
         (small(), {"x": [1.5, 2.5], "z": ["a", "b"]}, {}, "has no labels, so that there is nothing to carry over"),
         (small(), {"w": [1.5, 2.5] * 9, "y": ["a", "b"] * 9}, {}, "they share none"),
-        (small(), {"x": [1.5, 2.5] * 9, "y": ["c", "d"] * 9}, {}, "share no class"),
+        (small(), {"x": [1.75, 2.75] * 9, "y": ["c", "d"] * 9}, {}, "share no class"),
         (small(), small(), {}, "are mostly one table"),
         (small(y=["a"] * 24), None, {}, "Every example has the same label"),
         ({"x": [1.5, 2.5, 3.5] * 2, "y": ["a", "b"] * 3}, None, {}, "at least 20 are needed without a source"),
@@ -213,7 +213,11 @@ def carried(**known: Any) -> Carried:
         ({"over_target": Score(0.1, 0.02, 0.2)}, True, "Transfer paid: ROC AUC 0.800"),
         ({"over_target": Score(-0.1, -0.2, -0.02)}, False, "worse than target-only by 0.100 (0.020 to 0.200)"),
         ({"over_target": Score(0.0, -0.1, 0.1)}, None, "which includes zero"),
-        ({"over_target": Score(0.0, 0.0, 0.0), "say": 0.1}, None, "The source was given 10 % of the say"),
+        (
+            {"over_target": Score(0.0, 0.0, 0.0), "say": 0.1},
+            None,
+            "The source was given 10\N{NO-BREAK SPACE}% of the say",
+        ),
         ({"over_target": Score(0.1, 0.02, 0.2), "n_groups": 4}, None, "too few for an interval to be trusted"),
         ({"over_source": Score(0.1, 0.02, 0.2)}, None, "That is above the source's model as it is"),
         ({"score": None, "n_labels": 3}, None, "too few to measure by"),

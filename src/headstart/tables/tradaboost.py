@@ -37,7 +37,7 @@ class TrAdaBoost(TableTransfer):
         """Leaf values are votes: a tree's ln(1 / beta) for the class that the leaf names."""
         rows, n_source, n_classes = both(domains.given, target), len(domains.given.y), domains.n_outputs
         rows = Part(np.ascontiguousarray(rows.features, dtype=np.float32), rows.y)  # as the trees compare it
-        weight = np.full(len(rows.y), 1.0 / len(rows.y))
+        weight = halves(n_source, len(target.y))
         grown, votes = [], []
         for number in range(self.rounds):
             tree, says = self._tree(rows, weight, domains.seed + number)
@@ -56,6 +56,14 @@ class TrAdaBoost(TableTransfer):
         tree = DecisionTreeClassifier(max_depth=self.depth, random_state=seed)
         tree.fit(rows.features, rows.y, sample_weight=weight / weight.sum(), check_input=False)
         return tree, tree.predict(rows.features, check_input=False)
+
+
+def halves(n_source: int, n_target: int) -> np.ndarray:
+    """Weights (Ns + nt,) to begin with, which the paper leaves open: each side holds half of them.
+
+    Were all rows alike, a small target could not make itself heard: no tree would fit it better than chance.
+    """
+    return np.repeat([0.5 / n_source, 0.5 / max(n_target, 1)], [n_source, n_target])
 
 
 def clipped(error: float, n_classes: int) -> float:

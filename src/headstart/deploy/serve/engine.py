@@ -89,7 +89,7 @@ def check_kind(name: str, model: Model) -> None:
     """PlanError for a model of a table: requests hold texts or pictures."""
     if model.table is not None:
         raise PlanError(
-            f"The run {name} takes {model.modality.noun[1]} of a table, and the server takes texts and pictures so far. "
+            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts and pictures so far. "
             "Use `headstart predict RUN TABLE.csv`, or headstart.load(RUN).predict(rows) in your own server."
         )
 
