@@ -19,6 +19,7 @@ import csv
 import json
 import math
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -201,16 +202,13 @@ def peers(python: str | None) -> list[dict[str, Any]]:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "cell.npz"
                 np.savez(path, **arrays)
-                for interpreter in filter(None, ("", python)):
+                for interpreter in filter(None, (sys.executable, python)):
                     told += _asked(interpreter, path, hospital, seed)
-                told += _asked("", path, hospital, seed)
     return told
 
 
 def _asked(interpreter: str, path: Path, hospital: str, seed: int) -> list[dict[str, Any]]:
-    import sys
-
-    command = [interpreter or sys.executable, str(ROOT / "benchmarks" / "heart_peers.py"), str(path)]
+    command = [interpreter, str(ROOT / "benchmarks" / "heart_peers.py"), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [{"hospital": hospital, "seed": seed, **one} for one in json.loads(done.stdout.splitlines()[-1])]
 

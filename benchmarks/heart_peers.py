@@ -109,10 +109,10 @@ def by_adapt() -> dict[str, Learn]:
 def main() -> None:
     cell = dict(np.load(sys.argv[1]))
     test = np.setdiff1d(np.arange(len(cell["y"])), cell["teach"])
-    systems = {"headstart": ours, "skada": by_skada, "adapt": by_adapt}
+    systems = {"torch": ("headstart", ours), "skada": ("skada", by_skada), "adapt": ("adapt", by_adapt)}
     found = []
-    for library, ways in systems.items():
-        if importlib.util.find_spec(library) is None:
+    for needed, (library, ways) in systems.items():
+        if importlib.util.find_spec(needed) is None:
             continue
         for method, learn in ways().items():
             one: dict[str, Any] = {"library": library, "method": method}

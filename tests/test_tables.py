@@ -167,17 +167,17 @@ def test_trees_as_arrays_end_in_the_leaves_of_scikit_learn() -> None:
 
 def test_boosting_of_numbers_is_that_of_scikit_learn() -> None:
     rows = drawn(NUMBER, 200, 0)
-    ours = boost(NUMBER, rows, Boosting(n_trees=20, depth=2, ridge=0.0), seed=0).logits(rows.features)[:, 0]
+    ours = boost(NUMBER, rows, Boosting(n_trees=20, depth=2, rate=0.1, ridge=0.0), seed=0).logits(rows.features)[:, 0]
     model = GradientBoostingRegressor(n_estimators=20, max_depth=2, min_samples_leaf=5)
-    np.testing.assert_allclose(ours, model.fit(rows.features, rows.y).predict(rows.features), atol=1e-5)
+    np.testing.assert_allclose(ours, model.fit(rows.features, rows.y).predict(rows.features), atol=1e-12)
 
 
 def test_boosting_of_two_classes_is_that_of_scikit_learn() -> None:
     rows = drawn(TWO, 200, 0)
-    ours = boost(TWO, rows, Boosting(n_trees=10, depth=2, ridge=0.0), seed=0).logits(rows.features)
+    ours = boost(TWO, rows, Boosting(n_trees=10, depth=2, rate=0.1, ridge=0.0), seed=0).logits(rows.features)
     model = GradientBoostingClassifier(n_estimators=10, max_depth=2, min_samples_leaf=5)
     np.testing.assert_allclose(
-        softmax(ours, 1), model.fit(rows.features, rows.y).predict_proba(rows.features), atol=1e-3
+        softmax(ours, 1), model.fit(rows.features, rows.y).predict_proba(rows.features), atol=1e-12
     )
 
 
