@@ -89,9 +89,12 @@ def by_adapt() -> dict[str, Learn]:
                 model.fit(cell["Xs"], cell["ys"], Xt=cell["X"][teach], yt=cell["y"][teach])
             else:
                 model.fit(cell["Xs"], cell["ys"], Xt=cell["X"])
-            found = model.predict_proba(cell["X"]) if hasattr(model, "predict_proba") else model.predict(cell["X"])
-            found = np.asarray(found)
-            return found[:, 1] if found.ndim == 2 and found.shape[1] == 2 else found.ravel()
+            if isinstance(model, TrAdaBoost):  # its weighted vote, of which `predict` gives only the class
+                later = slice(len(model.estimators_) // 2, None)
+                pairs = zip(model.estimators_[later], model.estimator_weights_[later], strict=True)
+                return np.asarray(sum(weight * one.predict_proba(cell["X"])[:, 1] for one, weight in pairs))
+            X = model.transform(cell["X"], domain="tgt") if hasattr(model, "transform") else cell["X"]
+            return np.asarray(model.estimator_.predict_proba(X))[:, 1]  # `predict` gives classes alone
 
         return learn
 

@@ -34,7 +34,7 @@ class TrAdaBoost(TableTransfer):
         return [cls()]
 
     def learn(self, domains: Domains, begun: Any, target: Part) -> Trees:
-        """Leaf values are votes: a tree's ln(1 / beta) for the class that the leaf names."""
+        """Leaf values are votes: a tree's ln(1 / beta), shared among the classes as the leaf's rows are."""
         rows, n_source, n_classes = both(domains.given, target), len(domains.given.y), domains.n_outputs
         rows = Part(np.ascontiguousarray(rows.features, dtype=np.float32), rows.y)  # as the trees compare it
         weight = halves(n_source, len(target.y))
@@ -86,7 +86,8 @@ def reweighed(
 
 
 def _votes(tree: Any, vote: float, n_classes: int) -> np.ndarray:
-    """(nodes, K): the vote for the class that each node names, none for the others, centred."""
-    named = tree.classes_[tree.tree_.value[:, 0].argmax(axis=1)]
-    values = vote * np.eye(n_classes)[named]
+    """(nodes, K): the vote, shared among the classes as the node's rows are, centred."""
+    shares = tree.tree_.value[:, 0]
+    values = np.zeros((len(shares), n_classes))
+    values[:, tree.classes_] = vote * shares / shares.sum(axis=1, keepdims=True)
     return np.asarray(values - values.mean(axis=1, keepdims=True))
