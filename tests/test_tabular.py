@@ -156,7 +156,8 @@ def test_what_teaches_nothing_is_left_out(cells: list[Any], why: str) -> None:
 
 
 def test_ids_are_left_out_by_name() -> None:
-    assert learn_encoder([{"ID": i * i, "x": i} for i in (3, 1, 2)]).left_out == {"ID": "an id"}
+    rows = [{"ID": i * i, "patient_id": i * 7, "idea": i, "x": i} for i in (3, 1, 2)]
+    assert learn_encoder(rows).left_out == {"ID": "an id", "patient_id": "an id"}
 
 
 def test_a_column_that_is_a_number_on_one_side_and_a_word_on_the_other_is_taken_as_words() -> None:

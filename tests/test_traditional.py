@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 
 import headstart
-from headstart import TableTransferClassifier, TableTransferRegressor, load, registry
+from headstart import TableTransferClassifier, TableTransferRegressor, load, registry, study
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import export
 from headstart.deploy.serve.app import create_app
@@ -118,6 +118,8 @@ def test_a_frame_a_list_and_a_row_are_predicted_alike(run: Path, folder: Path) -
     assert (model.predict_proba([json.dumps({k: v for k, v in records[0].items() if v == v})]) == expected[:1]).all()
     with pytest.raises(DataError, match="empty row"):
         model.predict([{"age": None}])
+    with pytest.raises(DataError, match="none of the columns that the model learnt from"):
+        model.predict([{"Age": 50}])
 
 
 def test_the_command_line_predicts_evaluates_and_reports(run: Path, folder: Path, capsys: Any) -> None:
@@ -197,6 +199,11 @@ def small(**columns: list[Any]) -> dict[str, list[Any]]:
 def test_what_does_not_fit_is_said(target: Any, source: Any, wish: dict[str, Any], says: str) -> None:
     with pytest.raises(HeadstartError, match=says):
         headstart.fit(headstart.read(target, label="y") if source is None else target, source=source, **wish)
+
+
+def test_ranking_backbones_for_a_table_says_that_there_are_none() -> None:
+    with pytest.raises(PlanError, match="Nothing is pretrained for rows"):
+        study.rank(headstart.read(small(), label="y"))
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ HARDLY = 0.1  # a column that fewer of the target's rows have is not learnt from
 DISTINCT = 0.5  # words of which more differ are names or free text …
 LEAST_DISTINCT = 20  # … if there are more than this
 FURTHEST = 5.0  # standard deviations: what lies beyond is moved there
-ID_NAMES = frozenset({"id", "idx", "index", "uid", "uuid", "guid", "unnamed: 0", "unnamed 1", "__index_level_0__", ""})
+_ID = re.compile(r"|(.*[_ ])?(id|idx|index|uid|uuid|guid)|unnamed:? \d+|__index_level_0__", re.IGNORECASE)
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 
 
@@ -152,7 +152,7 @@ def _learn(name: str, sides: Sequence[Sequence[Any]]) -> tuple[Column | None, st
     """(how it becomes numbers, why it is left out): one of the two. `sides` are the target's cells and the source's."""
     there = [[cell for cell in side if cell is not None] for side in sides]
     known = [cell for cells in there for cell in cells]
-    if name.strip().lower() in ID_NAMES:
+    if _ID.fullmatch(name.strip()):
         return None, "an id"
     if len(sides) > 1 and not there[0]:
         return None, "only in the source"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.errors import DataError, listed
 from headstart.modalities.tabular import Row
 from headstart.tables.base import Learnt
 from headstart.tables.calibration import Calibration
@@ -50,7 +51,13 @@ class TableModel:
     mixture: Mixture
 
     def scores(self, task: Task, rows: Sequence[Row]) -> np.ndarray:
-        """(N, K) of rows as the modality opens them."""
+        """(N, K) of rows as the modality opens them. DataError where they have none of the columns learnt from."""
+        names = [column.name for column in self.encoder.columns]
+        if rows and not any(name in row for row in rows for name in names):
+            raise DataError(
+                f"The rows have none of the columns that the model learnt from ({listed(names)}), but "
+                f"{listed(dict.fromkeys(name for row in rows for name in row))}. Give a table with these columns."
+            )
         return self.mixture.scores(task, self.encoder.encode(rows))
 
     def state(self) -> dict[str, np.ndarray]:
