@@ -41,17 +41,8 @@ from headstart.tables.planner import Planned, as_it_is, begin, plan, ship
 RESULTS = ROOT / "benchmarks" / "results" / "heart.json"
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va_long_beach")
 BUDGETS = (0, 20, 50, 100)
-NINE = (
-    "age",
-    "sex",
-    "cp",
-    "trestbps",
-    "chol",
-    "fbs",
-    "restecg",
-    "thalach",
-    "exang",
-)  # "well-filled", as SOURCE.md says
+# well-filled in all four but chol: these give the figures of SOURCE.md
+NINE = ("age", "sex", "cp", "trestbps", "fbs", "restecg", "thalach", "exang", "oldpeak")
 PUBLISHED = {"hungarian": 0.876, "switzerland": 0.716, "va_long_beach": 0.732}  # SOURCE.md, logistic regression
 AUTO, TARGET_ONLY = "automatic", "target_only"
 PEER_SEEDS = 3

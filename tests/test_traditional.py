@@ -227,7 +227,7 @@ def carried(**known: Any) -> Carried:
         ),
         ({"over_target": Score(0.1, 0.02, 0.2), "n_groups": 4}, None, "too few for an interval to be trusted"),
         ({"over_source": Score(0.1, 0.02, 0.2)}, None, "That is above the source's model as it is"),
-        ({"score": None, "n_labels": 3}, None, "too few to measure by"),
+        ({"score": None, "n_labels": 3}, None, "3 labels are too few, or too much alike, to measure by"),
         (
             {"over_target": Score(-0.1, -0.2, -0.02), "source_over_target": Score(-0.3, -0.4, -0.2)},
             False,

@@ -65,7 +65,11 @@ def _measured_on(of: Carried) -> str:
 
 
 def _unmeasured(of: Carried) -> str:
-    few = f"the target has {of.n_labels:,} labels, too few to measure by" if of.n_labels else "the target has no labels"
+    few = (
+        f"the target's {of.n_labels:,} labels are too few, or too much alike, to measure by"
+        if of.n_labels
+        else "the target has no labels"
+    )
     said = f"It cannot be told whether transfer paid: {few}, so that nothing was measured on it."
     if of.estimate is None:
         return said
