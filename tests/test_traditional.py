@@ -173,6 +173,15 @@ def test_many_labels_hold_a_test_back_and_numbers_are_learnt(tmp_path: Path) -> 
     assert model.predict([{"x": 1.0, "noise": 0.0}])[0] == pytest.approx(3.1, abs=0.5)
 
 
+def test_a_given_test_split_is_measured_on_though_no_label_teaches() -> None:
+    target = table(40, 5, shift=0.5).assign(split=["train"] * 10 + ["test"] * 30)
+    target.loc[:9, "ill"] = ""
+    model = headstart.fit(target, source=headstart.read(table(60, 0), label="ill"), strategy="source_only")
+    assert "the target has no labels to learn from. ROC AUC" in model.evidence.verdict
+    assert "on 30 test rows" in model.evidence.verdict
+    assert model.evidence.metrics["roc_auc"].value > 0.7
+
+
 # --- what cannot work says what to do -------------------------------------------------------------------------------
 
 

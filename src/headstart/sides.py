@@ -88,8 +88,8 @@ def look_at(target: Dataset, source: Dataset | None, seed: int, progress: Progre
             findings += copies
         task = pose(side.dataset, beside.dataset if beside else None)
         side = replace(side, dataset=divided(side.dataset, beside is not None, seed))
-        if len(side.dataset):
-            findings += [] if not len(side.dataset.rows("test")) else audit_splits(side.dataset)
+        if len(side.dataset.rows("train")) and len(side.dataset.rows("test")):
+            findings += audit_splits(side.dataset)
         for finding in findings:
             progress.say(f"  {finding.severity}: {finding.text}")
     return Tables(target=side, unlabelled=unlabelled, source=beside, task=task, findings=tuple(findings))
@@ -166,11 +166,16 @@ def divided(dataset: Dataset, has_source: bool, seed: int) -> Dataset:
         return _noted(dataset, ["train"] * len(dataset), note) if len(dataset) else dataset
     found = split(dataset, seed)
     splits = ["test" if one == "test" else "train" for one in found.column("split")]
-    notes = [
-        note.replace("split 60/20/20 into train, val and test", "split 80/20 into train and test")
-        for note in found.notes
-    ]
+    notes = [_in_two(note) for note in found.notes]
     return replace(found.with_splits(splits), notes=tuple(notes))
+
+
+def _in_two(note: str) -> str:
+    """What the split in three says, where train and val both teach."""
+    note = note.replace("split 60/20/20 into train, val and test", "split 80/20 into train and test")
+    return note.replace(
+        "the first 60 % train, the next 20 % val, the last 20 % test", "the first 80 % train, the rest test"
+    )
 
 
 def _noted(dataset: Dataset, splits: list[str], note: str) -> Dataset:

@@ -95,7 +95,8 @@ class TableTransferClassifier(ClassifierMixin, _TableTransfer):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class (N,) of each row."""
-        return self.classes_[self._scores(X).argmax(axis=1)]
+        best = self._scores(X).argmax(axis=1)
+        return self.classes_[best]
 
 
 class TableTransferRegressor(RegressorMixin, _TableTransfer):
