@@ -27,6 +27,7 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.heart
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 

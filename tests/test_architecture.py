@@ -26,17 +26,18 @@ FLOORS = [
     {"alignments"},
     {"engine"},
     {"evidence"},
-    {"problem", "wishes"},
+    {"tables"},
+    {"problem", "sides", "wishes"},
     {"domains"},
     {"workshop"},
-    {"adapt"},
+    {"adapt", "weighing"},
     {"across"},
     {"deploy", "report"},
     {"inductive"},
-    {"transductive"},
+    {"traditional", "transductive"},
     {"transfer"},
     {"study"},
-    {"estimators", "demo", "doctor", "screen", "studio"},
+    {"estimators", "table_estimators", "demo", "doctor", "screen", "studio"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -92,9 +93,13 @@ def test_the_import_rule_catches_a_break() -> None:
     assert not wrong_way("engine", "from headstart.data.batch import batches\nfrom headstart import places")
 
 
-@pytest.mark.parametrize(
-    "axis", [registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES, registry.ALIGNMENTS]
-)
+AXES = [
+    *(registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES, registry.ALIGNMENTS),
+    registry.TABLES,
+]
+
+
+@pytest.mark.parametrize("axis", AXES)
 def test_every_plugin_is_the_one_class_of_its_file(axis: Registry) -> None:
     assert axis.names()
     for name in axis.names():
@@ -140,7 +145,8 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
-        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "fit", "load", "read",
+        "Dataset", "HeadstartError", "Model", "TableTransferClassifier", "TableTransferRegressor", "TransferClassifier",
+        "TransferRegressor", "fit", "load", "read",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

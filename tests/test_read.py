@@ -760,7 +760,7 @@ def test_names_of_sounds_are_no_texts(tmp_path: Path) -> None:
     """The label often stands in the name, and a model of names would look perfect."""
     path = tmp_path / "index.csv"
     path.write_text("file,label\n" + "".join(f"wav/{i % 2}_S{i}.wav,{i % 2}\n" for i in range(40)))
-    with pytest.raises(DataError, match="no sounds, no tables of numbers"):
+    with pytest.raises(DataError, match="no sounds are learnt from so far"):
         read(path)
     with pytest.raises(DataError, match="a name is no text to learn from"):
         read(path, reading=Reading(input="file"))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.errors import HeadstartError
     from headstart.estimators import TransferClassifier, TransferRegressor
     from headstart.problem import read
+    from headstart.table_estimators import TableTransferClassifier, TableTransferRegressor
     from headstart.transfer import fit
 
 __version__ = "0.1.0"
@@ -29,6 +30,8 @@ _HOME = {
     "Dataset": "headstart.data.dataset",
     "HeadstartError": "headstart.errors",
     "Model": "headstart.deploy.model",
+    "TableTransferClassifier": "headstart.table_estimators",
+    "TableTransferRegressor": "headstart.table_estimators",
     "TransferClassifier": "headstart.estimators",
     "TransferRegressor": "headstart.estimators",
     "fit": "headstart.transfer",
@@ -40,6 +43,8 @@ __all__ = [
     "Dataset",
     "HeadstartError",
     "Model",
+    "TableTransferClassifier",
+    "TableTransferRegressor",
     "TransferClassifier",
     "TransferRegressor",
     "fit",

@@ -11,8 +11,9 @@ import numpy as np
 from headstart import registry
 from headstart.data.audit import Finding, audit
 from headstart.data.audit_splits import audit_splits
+from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.read import Reading, describe
+from headstart.data.read import Reading, describe, read_beside
 from headstart.data.read import read as read_data
 from headstart.data.split import split, split_train_val
 from headstart.errors import DataError
@@ -33,14 +34,17 @@ def read(
     task: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    modality: str | None = None,
 ) -> Dataset:
     """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
 
     What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
     "classification", "multilabel" or "regression", `group` names the column whose values stay on one side of every
-    split (a patient, a speaker), `time` the column to split by. DataError says what was found and what is needed.
+    split (a patient, a speaker), `time` the column to split by; `modality` "tabular" takes whole rows as the input, as
+    is done anyway with a labelled table that holds no text and no picture. DataError says what was found and what is
+    needed.
     """
-    said = {"input": input, "label": label, "task": task, "group": group, "time": time}
+    said = {"input": input, "label": label, "task": task, "group": group, "time": time, "modality": modality}
     dataset = read_data(data, labels, reading=Reading(**said))
     return replace(dataset, overruled={name: value for name, value in said.items() if value is not None})
 
@@ -93,6 +97,36 @@ def labelled(data: Any, progress: Progress) -> Dataset:
         )
     progress.say(describe(dataset))
     return dataset
+
+
+def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tuple[Dataset, Dataset]:
+    """(target, source) as tables of rows whose label has one name; what is a Dataset already stays as it is.
+
+    `said` has keywords of `read`; `label` and `task` are for both, all else is for the target. DataError when the
+    source has no labels.
+    """
+    with progress.step("read"):
+        if isinstance(data, Dataset) and data.task is not None:
+            said = {"label": data.label_name, "task": data.task, **{k: v for k, v in said.items() if v is not None}}
+        both = {name: value for name, value in said.items() if name in ("label", "task")}
+        given = source if isinstance(source, Dataset) else read(source, modality=ROWS, **both)
+        if given.task is None:
+            raise DataError(
+                f"The source {given.source} has no labels, so that there is nothing to carry over. Name their column "
+                "with --label COL: it must be there in the source, and may be empty in the target."
+            )
+        own = {name: value for name, value in said.items() if name in ("group", "time")}
+        target = data if isinstance(data, Dataset) else read_beside(data, given, Reading(**own))
+    for dataset, side in ((target, "target"), (given, "source")):
+        if dataset.modality != ROWS:
+            raise DataError(
+                f"The {side} {dataset.source} was read as {registry.modality(dataset.modality).noun[1]}, but a source "
+                'is learnt from row by row. Read it with headstart.read(data, label=…, modality="tabular").'
+            )
+    if not isinstance(data, Dataset):
+        overruled = {name: value for name, value in said.items() if value is not None}
+        target = replace(target, overruled=overruled | {"label": given.label_name})
+    return target, given
 
 
 def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True, tested: bool = True) -> Problem:

@@ -76,6 +76,11 @@ BACKBONES = Registry(
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
+TABLES = Registry(
+    "tables",
+    "TableTransfer",
+    frozenset({"base", "calibration", "density", "encoder", "folds", "gap", "linear", "mixture", "planner", "trees"}),
+)
 
 
 @cache

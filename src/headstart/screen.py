@@ -127,6 +127,8 @@ def _depth_mark(plan: Plan, point: DepthPoint) -> str:
 
 def candidate_table(plan: Plan) -> Table:
     """What was considered, what it cost, and what became of it; the chosen one in bold."""
+    if not plan.n_stages:
+        return way_table(plan)
     score = f"{frozen.metric_title(plan)} on validation"
     table = _plain_table("Way to adapt", "Round", "Labels", score, "Passes", "Time", "Outcome")
     for column in (1, 2, 4, 5):
@@ -156,6 +158,14 @@ def ways_table(found: Adaptation) -> Table:
         cells += [words.score(way.measured)] if way.measured else []
         cells += [words.seconds(way.seconds), "← chosen" if way.chosen else ""]
         table.add_row(*map(Text, cells), style="bold" if way.chosen else None)
+    return table
+
+
+def way_table(plan: Plan) -> Table:
+    """The ways to learn a plain table, with their cross-validated scores and what say each has."""
+    table = _plain_table("Way to learn", f"{frozen.metric_title(plan)}, cross-validated", "Outcome")
+    for one in plan.candidates:
+        table.add_row(Text(one.title), Text(words.score(one.score) if one.score else "–"), Text(one.outcome))
     return table
 
 

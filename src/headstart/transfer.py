@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import inductive, transductive
+from headstart import inductive, traditional, transductive
+from headstart.data.columns import ROWS
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
 from headstart.domains import read_target
 from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
-from headstart.problem import labelled
+from headstart.problem import labelled, pair
 from headstart.progress import Progress
 from headstart.wishes import Wishes
 
@@ -22,6 +23,7 @@ def fit(
     *,
     to: Any = None,
     target_labels: str | None = None,
+    source: Any = None,
     backbone: str | Sequence[str] | None = None,
     strategy: str | None = None,
     freeze: int | None = None,
@@ -49,6 +51,10 @@ def fit(
     `to` names an unlabelled target, of the same task in another domain: the source `data` teach, the target is adapted
     to, and labels in its column `target_labels` ("auto": those that are found) measure at the end and do nothing else.
     `strategy` may then name an alignment too ("coral", "dann" …); the default is chosen without target labels.
+
+    A plain table is learnt row by row, and `source` is another table with the same label to carry over from: a Dataset,
+    or anything that `read` takes. The target may then have few labels, or none; `strategy` names one way of
+    `headstart.tables` (default: several, weighed by cross-validation on the target's labels).
     HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()
@@ -64,9 +70,22 @@ def fit(
         scratch=scratch,
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
     )
-    dataset = labelled(data, progress)
     if target_labels is not None and to is None:
         raise PlanError("--target-labels names labels of a target, but there is none. Name it with --to.")
+    if source is not None and to is not None:
+        raise PlanError("--to adapts to an unlabelled target, --source learns a table with another's help: give one.")
+    if source is not None:
+        data, source = pair(data, source, progress)
+    dataset = data if source is not None else labelled(data, progress)
+    if dataset.modality == ROWS and to is not None:
+        raise PlanError(
+            "--to adapts texts and pictures. For plain tables make the unlabelled one the data and give the labelled "
+            "one with --source: headstart fit TARGET.csv --source SOURCE.csv --label COL."
+        )
+    if dataset.modality == ROWS:
+        return traditional.fit(
+            dataset, source, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
+        )
     if to is not None:
         with progress.step("read"):
             target = read_target(to, dataset, target_labels)

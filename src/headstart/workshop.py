@@ -265,6 +265,11 @@ def load_backbones(backbone: str | Sequence[str] | None, modality: str, progress
 
 def load_backbone(reference: str | None, modality: Modality, progress: Progress) -> Backbone:
     """The backbone called `reference` (default: the modality's); PlanError when it takes another kind of input."""
+    if not modality.default_backbone:
+        raise PlanError(
+            f"Nothing is pretrained for {modality.noun[1]} of a table, so that no backbone can be ranked or compared. "
+            "Learn them with `headstart fit TABLE`, and --source for another table to carry over from."
+        )
     with progress.step("load the backbone"):
         network = catalog.load(reference or modality.default_backbone, progress)
     if network.modality != registry.plugin_name(modality):

@@ -29,6 +29,7 @@ from headstart.cli.base import (
 @app.command()
 def fit(
     data: Data,
+    source: Annotated[str | None, typer.Option(help="Another table with the same label, to carry over from.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
     to: Annotated[str | None, typer.Option(help="Unlabelled data of another domain to adapt to.")] = None,
     target_labels: Annotated[
@@ -36,7 +37,8 @@ def fit(
     ] = None,
     backbone: Backbones = None,
     strategy: Annotated[
-        str | None, typer.Option(help="probe, partial, full, lora or auto; with --to coral, dann …; default: measured.")
+        str | None,
+        typer.Option(help="probe, partial, full, lora or auto; with --to or --source others too; default: measured."),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
@@ -50,20 +52,31 @@ def fit(
     task: TaskName = None,
     group: Group = None,
     time: Time = None,
+    modality: Annotated[
+        str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report."""
+    """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report.
+
+    A plain table is learnt row by row, with the help of --source if there is one.
+    """
     from headstart import problem, transfer
 
     progress = screen(as_json or quiet)
-    with progress.step("read"):
-        dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
+    beside = None
+    if source is not None:
+        dataset, beside = problem.pair(data, source, progress, label=label, task=task, group=group, time=time)
+    else:
+        with progress.step("read"):
+            dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time, modality=modality)
     model = transfer.fit(
         dataset,
         to=to,
         target_labels=target_labels,
+        source=beside,
         backbone=backbone,
         strategy=strategy,
         freeze=freeze,

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from headstart import registry
+from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.threads import in_threads
 from headstart.errors import DataError, listed
@@ -64,7 +65,7 @@ def audit(dataset: Dataset, progress: Progress) -> Audited:
             labels = [None if each is None else tuple(sorted(set(each))) for each in labels]
         rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
     state = _State(dataset=dataset, rows=rows)
-    for check in _checks(dataset.task):
+    for check in _checks_of_rows(dataset.task) if dataset.modality == ROWS else _checks(dataset.task):
         state = check(state)
     return Audited(dataset=state.cleaned(), digests=state.rows["digest"].tolist(), findings=state.findings)
 
@@ -166,6 +167,24 @@ def _checks(task: str | None) -> list[Callable[[_State], _State]]:
         return [_unreadable, _missing_labels, _test_split, _conflicts, _duplicates, _leaks, _one_label, _too_few]
     labels = [_unreadable, _missing_labels, _spaced_labels, _test_split, _conflicts, _duplicates, _leaks]
     return [*labels, _tiny_classes, _one_label, _small_classes, _imbalance, _too_few]
+
+
+def _checks_of_rows(task: str | None) -> list[Callable[[_State], _State]]:
+    """For labelled plain tables, whose rows recur by themselves where columns are few, with different labels too.
+
+    How many labels are enough is for the fit to say: a source may stand in for them.
+    """
+    spaced = [] if task == "regression" else [_spaced_labels]
+    return [_unreadable, _missing_labels, *spaced, _recurring, _imbalance]
+
+
+def _recurring(state: _State) -> _State:
+    """Rows that are equal in every column stay; the finding says how many there are."""
+    again = state.rows.duplicated(["digest"])
+    if not again.any():
+        return state
+    text = f"{state.count(again.sum())} equal to another in every column: kept, since they may be two cases alike."
+    return state.found("duplicate", "info", text, again)
 
 
 def _unreadable(state: _State) -> _State:

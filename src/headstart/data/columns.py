@@ -20,25 +20,34 @@ LABEL_NAMES = (
 )
 _ID_NAMES = {"id", "idx", "index", "uid", "uuid", "guid", "unnamed: 0", "unnamed 1", "__index_level_0__"}
 _SAMPLE = 200
+ROWS = "tabular"  # the modality whose items are whole rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
     """The columns that a data set is made of."""
 
-    input: str
+    input: str | None  # None where the whole row is the input
     modality: str
     label: str | None
     split: str | None
     notes: tuple[str, ...] = ()
+    row: tuple[str, ...] = ()  # the columns of a row, where that is the input
 
 
 def choose(
-    raw: Raw, *, input: str | None, label: str | None, group: str | None = None, time: str | None = None
+    raw: Raw,
+    *,
+    input: str | None,
+    label: str | None,
+    group: str | None = None,
+    time: str | None = None,
+    modality: str | None = None,
 ) -> Roles:
     """Find the roles; `input` and `label` overrule ("" as label: there is none), `group` and `time` are left alone.
 
-    DataError when a named column is not there or is named for two things, and when no column can be the input.
+    A table with a label in which no column is a text or a picture is taken row by row, as `modality` "tabular" asks
+    for. DataError when a named column is not there or is named for two things, and when no column can be the input.
     """
     for option, name in (("input", input), ("label", label), ("group", group), ("time", time)):
         if name:
@@ -48,7 +57,10 @@ def choose(
     others = {name for name in (group, time, split) if name}
     label = raw.label if label is None else label
     _check_apart({"input": input or raw.input, "label": label, "group": group})
-    chosen, modality = _input(raw, input or raw.input, [c for c in raw.columns if c not in others | {label}], notes)
+    candidates = [name for name in raw.columns if name not in others | {label}]
+    if modality == ROWS or (modality is None and not (input or raw.input) and _is_plain(raw, label, candidates)):
+        return _whole_rows(raw, label, others, split, notes)
+    chosen, modality = _input(raw, input or raw.input, candidates, notes)
     if label is None:
         label = _label(raw, [name for name in raw.columns if name not in others | {chosen}])
         if label is None and group and group.lower() in LABEL_NAMES:
@@ -56,6 +68,44 @@ def choose(
         if label is None and not raw.input:
             notes.append(f"no column looks like a label; columns are {listed(raw.columns, 20)}: pass --label COL")
     return Roles(input=chosen, modality=modality, label=label or None, split=split, notes=tuple(notes))
+
+
+def _is_plain(raw: Raw, label: str | None, candidates: Sequence[str]) -> bool:
+    """Whether a table says what to learn and holds nothing but numbers and words: no text, no picture, no file."""
+    if label is None and not any(name.lower() in LABEL_NAMES for name in candidates):
+        return False
+    if label == "":
+        return False
+    samples = {name: _sample(raw.columns[name]) for name in candidates if name.lower() not in _ID_NAMES}
+    if _named(raw, samples):
+        return False
+    kinds = (str, int, float, bool, np.generic)
+    return len(samples) > (label is None) and all(
+        all(isinstance(value, kinds) for value in values)
+        and not _are_file_names(values)
+        and (name.lower() in LABEL_NAMES or _recognised(values, raw.folder) is None)
+        for name, values in samples.items()
+    )
+
+
+def _whole_rows(raw: Raw, label: str | None, others: set[str], split: str | None, notes: list[str]) -> Roles:
+    """Every column that has no other part to play is the input."""
+    if raw.input:
+        raise DataError(
+            f"{raw.source or 'The data'} holds single items and no columns, so it cannot be read row by row. "
+            "Give a table (CSV, TSV, JSON, Parquet, a data frame, a list of dicts)."
+        )
+    if label is None:
+        label = _label(raw, [name for name in raw.columns if name not in others])
+        if label is None:
+            notes.append(f"no column looks like a label; columns are {listed(raw.columns, 20)}: pass --label COL")
+    row = tuple(name for name in raw.columns if name not in others | {label})
+    if not row:
+        raise DataError(
+            f"{raw.source or 'The data'} has the column {listed(raw.columns)} and none beside it to learn from. "
+            "Give a table with more columns."
+        )
+    return Roles(input=None, modality=ROWS, label=label or None, split=split, notes=tuple(notes), row=row)
 
 
 def check_column(raw: Raw, name: str, option: str) -> None:
@@ -104,9 +154,10 @@ def _input(raw: Raw, given: str | None, candidates: Sequence[str], notes: list[s
     ]
     if not found:
         raise DataError(
-            f"No column of {raw.source or 'the data'} holds texts or names of picture files, which is what Headstart "
-            f"learns from so far (no sounds, no tables of numbers). Its columns are {listed(raw.columns, 20)}. "
-            "If one of them is a text or a picture after all, name it with --input COL."
+            f"No column of {raw.source or 'the data'} holds texts or names of picture files, and it is no plain table "
+            f"with a label (no sounds are learnt from so far). Its columns are {listed(raw.columns, 20)}. If one of "
+            "them is a text or a picture after all, name it with --input COL; to learn from numbers and words, name "
+            "the label with --label COL."
         )
     if not named:
         found = sorted(found, key=lambda pair: -_mean_length(samples[pair[0]]))

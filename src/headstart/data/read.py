@@ -6,21 +6,21 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart import registry
-from headstart.data.columns import Roles, choose
+from headstart.data.columns import ROWS, Roles, choose
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.folders import item_suffixes, read_folder
-from headstart.data.labels import infer_task
+from headstart.data.labels import infer_task, is_missing_label
 from headstart.data.objects import from_hub, from_object, is_hub_id
 from headstart.data.raw import Raw, is_missing, printable, split_name
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
-from headstart.errors import DataError, listed
+from headstart.errors import DataError, did_you_mean, listed
 
 HINTS = {  # what people try first
     **dict.fromkeys((".xlsx", ".xls", ".ods"), " Save the sheet as CSV."),
@@ -39,6 +39,7 @@ class Reading:
     task: str | None = None  # "classification", "multilabel" or "regression"
     group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
     time: str | None = None  # the column to split by: numbers or dates
+    modality: str | None = None  # "tabular": whole rows are the input, even where a column holds texts
 
 
 def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
@@ -48,11 +49,38 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     an object (list, array of pictures (N, H, W[, C]), pandas, dict of columns, `datasets`); `labels` has one value an
     example where the data carry none. DataError when they cannot be read or do not say what to learn.
     """
+    if reading.modality not in (None, ROWS):
+        raise DataError(f"modality {reading.modality!r}: only {ROWS!r} can be asked for, all else is found out.")
     raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
-    roles = choose(raw, input=reading.input, label=reading.label, group=reading.group, time=reading.time)
+    roles = choose(
+        raw,
+        input=reading.input,
+        label=reading.label,
+        group=reading.group,
+        time=reading.time,
+        modality=reading.modality,
+    )
     return _dataset(raw, roles, reading)
+
+
+def read_beside(data: Any, source: Dataset, reading: Reading = Reading()) -> Dataset:
+    """The rows of a target table, labelled as `source` is: in the column of that name, for the same task.
+
+    A target without that column, or with nothing in it, has no labels; some rows may lack theirs. DataError as `read`.
+    """
+    raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
+    name = source.label_name
+    there = name in raw.columns and not all(map(is_missing_label, raw.columns[name]))
+    why = "has nothing in" if name in raw.columns else "has no column"
+    if not there:
+        raw = replace(raw, columns={n: values for n, values in raw.columns.items() if n != name}, label=None)
+        near = did_you_mean(name, raw.columns)
+        raw = replace(raw, notes=(*raw.notes, f"the target {why} {name!r}: its rows are taken as unlabelled.{near}"))
+    said = replace(reading, label=name if there else "", task=source.task, modality=ROWS)
+    roles = choose(raw, input=None, label=said.label, group=said.group, time=said.time, modality=ROWS)
+    return replace(_dataset(raw, roles, said), label_name=name)
 
 
 def columns_to_choose(data: str | os.PathLike[str]) -> list[str]:
@@ -135,7 +163,7 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
 
     datasets.disable_progress_bars()
     modality = registry.modality(roles.modality)
-    columns: dict[str, list[Any]] = {"input": [modality.store(value, raw.folder) for value in raw.columns[roles.input]]}
+    columns: dict[str, list[Any]] = {"input": [modality.store(value, raw.folder) for value in _inputs(raw, roles)]}
     features: dict[str, Any] = {"input": modality.arrow_feature()}
     notes = [*raw.notes, *roles.notes]
     task = None
@@ -162,6 +190,15 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
         label_name=roles.label or "label",
         notes=tuple(notes),
     )
+
+
+def _inputs(raw: Raw, roles: Roles) -> Sequence[Any]:
+    """The column of the input, or whole rows."""
+    if roles.input is not None:
+        return raw.columns[roles.input]
+    return [
+        dict(zip(roles.row, row, strict=True)) for row in zip(*map(raw.columns.__getitem__, roles.row), strict=True)
+    ]
 
 
 def _table(columns: dict[str, list[Any]], features: Any) -> Any:

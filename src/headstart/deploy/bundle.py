@@ -27,6 +27,17 @@ with `pip install ".[{extra}]"`). Unpack the bundle first where it is a zip.
 """
 
 
+HOW_TABLE = """# How to use this bundle
+
+Everything is inside: the model and its report. Headstart {version} itself is all that is needed (until it is on the
+package index: from a checkout, with `pip install .`). Unpack the bundle first where it is a zip.
+
+    headstart predict THIS-FOLDER TABLE.csv
+
+`README.md` is the model card, `report.html` the evidence.
+"""
+
+
 def bundle(model: Model, out: str | Path, progress: Progress | None = None) -> Path:
     """Write the run of `model` with its backbone into the new folder `out`, or into one file where that ends in .zip.
 
@@ -60,8 +71,9 @@ def _fill(model: Model, folder: Path, progress: Progress) -> None:
     shutil.copytree(model.run, folder)
     if model.examples is not None:
         (folder / examples.FILE).write_bytes(model.examples.shrunk(model.modality).to_bytes())
-    if not (folder / catalog.BUNDLED).exists():
-        catalog.copy(catalog.locate(model.moved_to or model.provenance.name, progress), folder / catalog.BUNDLED)
+    if model.provenance is not None and not (folder / catalog.BUNDLED).exists():
+        catalog.copy(catalog.locate(model.moved_to or model.origin.name, progress), folder / catalog.BUNDLED)
     extra = registry.plugin_name(model.modality)
-    (folder / "requirements.txt").write_text(f"headstart[{extra}]=={__version__}\n")
-    (folder / "USE.md").write_text(HOW.format(extra=extra, version=__version__), encoding="utf-8")
+    how, wanted = (HOW, f"headstart[{extra}]") if model.provenance is not None else (HOW_TABLE, "headstart")
+    (folder / "requirements.txt").write_text(f"{wanted}=={__version__}\n")
+    (folder / "USE.md").write_text(how.format(extra=extra, version=__version__), encoding="utf-8")

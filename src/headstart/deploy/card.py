@@ -73,15 +73,16 @@ def _front_matter(record: Record) -> ModelCardData:
         for name, score in evidence.metrics.items()
         if math.isfinite(score.value)
     ]
-    licence, licence_name = _licence(record.provenance.licence)
+    origin = record.provenance
+    licence, licence_name = (None, None) if origin is None else _licence(origin.licence)
     return ModelCardData(
         license=licence,
         license_name=licence_name,
-        base_model=record.provenance.source.removeprefix(HUB) if record.provenance.source.startswith(HUB) else None,
+        base_model=origin.source.removeprefix(HUB) if origin and origin.source.startswith(HUB) else None,
         library_name="headstart",
         pipeline_tag=pipeline,
         tags=["headstart", "transfer-learning", record.plan.strategy, data.modality],
-        model_name=f"{_slug(data.name)}-{_slug(record.provenance.name)}",
+        model_name=f"{_slug(data.name)}-{_slug(origin.name if origin else 'rows')}",
         eval_results=results or None,
     )
 
@@ -113,7 +114,7 @@ def _view(record: Record) -> dict[str, Any]:
     ]
     return {
         "record": record,
-        "title": f"{record.data.name}, adapted from {record.provenance.name}",
+        "title": record.data.name + (f", adapted from {record.provenance.name}" if record.provenance else ""),
         "names": record.task.score_names,
         "baselines": list(record.evidence.baselines),
         "rows": _rows(record.evidence),

@@ -57,7 +57,7 @@ def heat_map(model: Model, item: Any, k: int) -> np.ndarray:
     if model.classical is None:
         backbone = model.backbone if model.changes is not None else model.pretrained  # in float32, with gradients
         opened = model.modality.open(item, backbone.detail)
-        places = activation_map(backbone, model.head, model.stages, opened, k, spread=bool(model.task.score_names))
+        places = activation_map(backbone, model.linear, model.stages, opened, k, spread=bool(model.task.score_names))
     if places is None:
         places = patch_weights(model, item, k)
     positive = np.maximum(places, 0)

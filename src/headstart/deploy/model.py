@@ -1,4 +1,4 @@
-"""An adapted model: a backbone by reference, what was learnt on top of it, and the evidence."""
+"""An adapted model: a backbone by reference and what was learnt on top of it, or a table's model; and the evidence."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
 from headstart.engine import freeze
 from headstart.engine.ways import in_float32, light, run_as
-from headstart.errors import BackboneError, DataError, RunError
+from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
 from headstart.evidence.weigh import Scales
 from headstart.modalities.base import Modality
+from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
+from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead, Task
 
-BACKBONE, CLASSICAL = "backbone.", "classical."  # what the arrays of model.safetensors belong to
+BACKBONE, CLASSICAL, TABLE = "backbone.", "classical.", "table."  # what the arrays of model.safetensors belong to
 
 
 @dataclass
@@ -43,14 +45,15 @@ class Model:
 
     task: Task
     modality: Modality
-    head: LinearHead
     plan: Plan
-    provenance: Provenance
-    fingerprint: str  # of the backbone: weights, preprocessing, stages
     evidence: Evidence
+    head: LinearHead | None = None  # None for a table's model
+    provenance: Provenance | None = None  # of the backbone; None where there is none
+    fingerprint: str = ""  # of the backbone: weights, preprocessing, stages
     stages: tuple[int, ...] = ()  # whose pooled features the head reads
     changes: Changes | None = None  # what training changed in the backbone
     classical: Classical | None = None  # the classical model, where that is what the run ships
+    table: TableModel | None = None  # what predicts from the rows of a plain table
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -61,7 +64,30 @@ class Model:
 
     def __repr__(self) -> str:
         """One line."""
-        return f"<Model on {self.provenance.name}, {self.plan.reason}: {self.evidence.verdict}>"
+        on = self.provenance.name if self.provenance else self.modality.noun[1]
+        return f"<Model on {on}, {self.plan.reason}: {self.evidence.verdict}>"
+
+    @property
+    def origin(self) -> Provenance:
+        """Where the backbone comes from. PlanError for a model of plain tables, which stands on none."""
+        if self.provenance is None:
+            raise PlanError(
+                f"This model takes {self.modality.noun[1]} and stands on no pretrained network, which this needs. "
+                "Use predict, evaluate, report or bundle."
+            )
+        return self.provenance
+
+    @property
+    def linear(self) -> LinearHead:
+        """The head. PlanError for a model of plain tables."""
+        if self.head is None:
+            raise PlanError(f"This model takes {self.modality.noun[1]} and has no head on a pretrained network.")
+        return self.head
+
+    @property
+    def direct(self) -> Classical | TableModel | None:
+        """What predicts without a backbone, from items as `Modality.classical_item` gives them; None where one is."""
+        return self.classical or self.table
 
     @property
     def backbone(self) -> Backbone:
@@ -92,36 +118,39 @@ class Model:
         return self._pretrained or self._load()
 
     def _load(self) -> Backbone:
+        origin = self.origin
         bundled = self.run / catalog.BUNDLED if self.run else None
         try:
             if bundled and bundled.is_dir() and self.moved_to is None:
                 found = catalog.load_copy(bundled)
             else:
-                found = catalog.load(self.moved_to or self.provenance.name, Progress())
+                found = catalog.load(self.moved_to or origin.name, Progress())
         except BackboneError as error:
             raise BackboneError(
-                f"This model stands on the backbone {self.provenance.name!r} (sha256 "
-                f"{self.provenance.sha256[:12]}…), which cannot be loaded. {error} "
+                f"This model stands on the backbone {origin.name!r} (sha256 "
+                f"{origin.sha256[:12]}…), which cannot be loaded. {error} "
                 "If it has moved, say where it is now with --backbone (in Python: headstart.load(run, backbone=…))."
             ) from error
         if found.fingerprint != self.fingerprint:
             raise RunError(
-                f"This model was fitted on {self.provenance.name} with weights {self.provenance.sha256[:12]}…, but "
+                f"This model was fitted on {origin.name} with weights {origin.sha256[:12]}…, but "
                 f"the one found here has {found.provenance.sha256[:12]}… (or another preprocessing), so "
                 "its answers would be wrong. Bring back the original backbone, or fit again."
             )
         return found
 
     def predict(self, items: Any) -> list[Any]:
-        """A class name, a list of class names or a number for each item (a text, file name, array, PIL image …)."""
+        """A class name, a list of class names or a number for each item (a text, file name, PIL image, row …)."""
         return self.task.decode(self.predict_proba(items))
 
     def predict_proba(self, items: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) in the order of `task.score_names`; for a number (N, 1), the number itself.
 
-        `items` is a list of N items, or one item. DataError names the items that cannot be read.
+        `items` is a list of N items, or one item; for a table's model also a data frame. DataError names the items
+        that cannot be read.
         """
-        stored = [self.modality.store(item, None) for item in as_items(items)]
+        each = as_items(items) if self.table is None else rows_of(items)
+        stored = [self.modality.store(item, None) for item in each]
         examined = [self.modality.examine(item) for item in stored]
         problems = [(i, one.problem) for i, one in enumerate(examined) if one.problem]
         if problems:
@@ -134,12 +163,12 @@ class Model:
     def scores(self, stored: Sequence[Any], digests: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Like `predict_proba`, for items as the modality stores them, which were examined and have these digests."""
         if not stored:
-            return np.empty((0, len(self.head.bias)), dtype=np.float32)
+            return np.empty((0, len(self.task.score_names) or 1), dtype=np.float32)
         bar = (progress or Progress()).bar
-        if self.classical is not None:
-            return self.classical.scores(self.task, in_threads(self.modality.classical_item, stored))
+        if self.direct is not None:
+            return self.direct.scores(self.task, in_threads(self.modality.classical_item, stored))
         features = freeze.embed(self.backbone, self.modality, stored, digests, self.stages, bar)
-        return self.task.scores(self.head.logits(features), self.plan.temperature)
+        return self.task.scores(self.linear.logits(features), self.plan.temperature)
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.
@@ -147,6 +176,8 @@ class Model:
         Keywords as in `headstart.read` overrule. DataError as there.
         """
         said = {"task": registry.plugin_name(self.task), **{k: v for k, v in reading.items() if v is not None}}
+        if self.table is not None:
+            said["modality"] = registry.plugin_name(self.modality)
         without_group = {option: column for option, column in self.columns.items() if option != "group"}
         for columns in (self.columns, without_group):
             with suppress(DataError):  # other column names, or no columns at all: found out anew
@@ -182,9 +213,10 @@ class Model:
             "task": {"name": registry.plugin_name(self.task), **self.task.to_json()},
             "modality": registry.plugin_name(self.modality),
             "columns": self.columns,
-            "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint},
+            "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint} if self.provenance else None,
             "stages": list(self.stages),
             "classical": self._classical_card(),
+            **({"table": self.table.to_json()} if self.table else {}),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
@@ -198,13 +230,15 @@ class Model:
         return folder
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """What is new, by name: the classical model, or the head and the changes of the backbone."""
+        """What is new, by name: the classical or the table's model, or the head and the changes of the backbone."""
+        if self.table is not None:
+            return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
         if self.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}
         changes = self.changes.tensors if self.changes is not None else {}
         return {
-            "head.weight": self.head.weight,
-            "head.bias": self.head.bias,
+            "head.weight": self.linear.weight,
+            "head.bias": self.linear.bias,
             **{f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()},
         }
 
@@ -242,7 +276,7 @@ def load(folder: str | Path, backbone: str | None = None) -> Model:
 
 
 def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Model:
-    stands_on, task = dict(card["backbone"]), dict(card["task"])
+    stands_on, task = dict(card["backbone"] or {}), dict(card["task"])
     modality = registry.modality(card["modality"])
     arrays = artifact.read_weights(folder, card["weights_sha256"])
     changed = {name.removeprefix(BACKBONE): array for name, array in arrays.items() if name.startswith(BACKBONE)}
@@ -253,16 +287,21 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
+    table = None
+    if card.get("table") is not None:
+        state = {n.removeprefix(TABLE): array for n, array in arrays.items() if n.startswith(TABLE)}
+        table = TableModel.restore(card["table"], state)
     return Model(
         task=registry.TASKS.get(task.pop("name")).from_json(task),
         modality=modality,
-        head=classical.head if classical else LinearHead(arrays["head.weight"], arrays["head.bias"]),
+        head=classical.head if classical else None if table else LinearHead(arrays["head.weight"], arrays["head.bias"]),
+        table=table,
         stages=tuple(card["stages"]),
         changes=Changes({name: torch.from_numpy(array) for name, array in changed.items()}) if changed else None,
         classical=classical,
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
-        fingerprint=stands_on.pop("fingerprint"),
-        provenance=Provenance(**stands_on),
+        fingerprint=stands_on.pop("fingerprint", ""),
+        provenance=Provenance(**stands_on) if stands_on else None,
         evidence=Evidence.from_json(artifact.read_json(folder, "metrics.json")),
         columns=card["columns"],
         seen=artifact.read_seen(folder),

@@ -36,8 +36,13 @@ def prediction_table(task: Task, names: Sequence[str], scores: np.ndarray) -> pd
 def test_table(task: Task, modality: Modality, tested: Dataset, test: TestResult) -> bytes:
     """The test split as the content of `predictions.parquet`, with the true labels."""
     table = prediction_table(task, [modality.name_in_full(item) for item in tested.inputs], test.scores)
-    table.insert(1, "label", tested.column("label"))
+    table.insert(1, "label", tested.column("label") if tested.has("label") else [])
     return table_bytes(table)
+
+
+def unlabelled_table(task: Task, modality: Modality, rows: Dataset, scores: np.ndarray) -> bytes:
+    """Predictions for the target's rows that have no label, as the content of `unlabelled.parquet`."""
+    return table_bytes(prediction_table(task, [modality.name_in_full(item) for item in rows.inputs], scores))
 
 
 def table_bytes(table: pd.DataFrame) -> bytes:

@@ -42,9 +42,9 @@ class Candidate:
 class Plan:
     """What was decided, and why; enough to do it again."""
 
-    backbone: str
+    backbone: str  # "" where there is none: plain tables
     backbone_sha256: str
-    strategy: str  # "probe"
+    strategy: str  # "probe"; for tables the way with the most to say
     cut: int  # index of the first trained stage: stages 0 … cut-1 are frozen
     n_stages: int
     stage_names: tuple[str, ...]

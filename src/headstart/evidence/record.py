@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,6 +17,7 @@ from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.gap import Clouds
 from headstart.evidence.plan import Plan
+from headstart.evidence.sides import Sides
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Task
 
@@ -56,7 +57,7 @@ class Record:
     findings: tuple[Finding, ...]
     task: Task
     plan: Plan
-    provenance: Provenance
+    provenance: Provenance | None  # None where there is no backbone: plain tables
     evidence: Evidence
     test: TestResult
     mistakes: tuple[Mistake, ...]  # the ones it was surest of, first
@@ -66,13 +67,14 @@ class Record:
     versions: dict[str, str]  # library -> version
     adaptation: Adaptation | None = None  # the way to an unlabelled target, where there is one
     clouds: tuple[tuple[str, Clouds], ...] = ()  # title, both domains in two dimensions
+    tables: Sides | None = None  # how the columns of two tables differ
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
         return {
             "task": self.data.task,
             "modality": self.data.modality,
-            "backbone": self.provenance.name,
+            "backbone": self.provenance.name if self.provenance else None,
             "strategy": self.plan.strategy,
             "cut": self.plan.cut,
             "n": self.data.n,
@@ -84,6 +86,7 @@ class Record:
             "created": self.created,
             "versions": self.versions,
             **({"adaptation": self.adaptation.to_json()} if self.adaptation else {}),
+            **({"tables": asdict(self.tables)} if self.tables else {}),
         }
 
 

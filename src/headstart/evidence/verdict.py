@@ -33,7 +33,7 @@ def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tup
     said = f"{metric.title} {words.score(measured.score)} on {n_test:,} test examples"
     if measured.score.low == measured.score.high:
         said += " (which show no variation: that is few examples, not certainty)"
-    gain = _gain(metric, measured.difference)
+    gain = gain_of(metric, measured.difference)
     beside = _beside_scratch(measured)
     if n_groups is not None and n_groups < FEW_GROUPS:
         return (
@@ -70,20 +70,20 @@ def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tup
     )
 
 
-def _gain(metric: Metric, difference: Score) -> Score:
+def gain_of(metric: Metric, difference: Score) -> Score:
     """A difference turned so that more is better."""
     return difference if metric.better == "higher" else Score(-difference.value, -difference.high, -difference.low)
 
 
 def _no_better_than_scratch(measured: Measured) -> bool:
-    return measured.over_scratch is not None and _gain(measured.metric, measured.over_scratch).low <= 0
+    return measured.over_scratch is not None and gain_of(measured.metric, measured.over_scratch).low <= 0
 
 
 def _beside_scratch(measured: Measured) -> str:
     """What the same network from random weights says, in half a sentence; "" where it was not trained."""
     if measured.over_scratch is None:
         return ""
-    gain, epochs = _gain(measured.metric, measured.over_scratch), measured.scratch_epochs
+    gain, epochs = gain_of(measured.metric, measured.over_scratch), measured.scratch_epochs
     rival = "the same network from scratch" + (f" ({epochs} epoch{'s' * (epochs != 1)})" if epochs else "")
     if gain.low > 0:
         return f"; better than {rival} by {words.score(gain)}"

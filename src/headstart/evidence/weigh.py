@@ -66,7 +66,7 @@ def weigh_systems(scales: Scales, y: np.ndarray, systems: Mapping[str, np.ndarra
     the claim then speaks of the next metric. PlanError when it was asked for; DataError when none is defined.
     """
     scores, differences = compare(scales.metrics, y, systems, MODEL, scales.resamples(len(y)), scales.n_groups)
-    primary = _primary(scales, scores[MODEL])
+    primary = primary_of(scales, scores[MODEL])
     sentence, paid = claim(primary, scores, differences)
     return Evidence(
         primary=primary.name,
@@ -117,7 +117,7 @@ def _over_scratch(scales: Scales, test: TestResult, adapted: np.ndarray, primary
     return compare([primary], test.y, rivals, MODEL, weights, scales.n_groups)[1][SCRATCH].get(primary.name)
 
 
-def _primary(scales: Scales, scores: Scores) -> Metric:
+def primary_of(scales: Scales, scores: Scores) -> Metric:
     """The metric asked for, or the first that the test split defines."""
     defined = [metric for metric in scales.metrics if metric.name in scores]
     if scales.asked_for and scales.asked_for not in scores:

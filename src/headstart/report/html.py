@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from headstart.backbones.base import Provenance
 from headstart.evidence import words
 from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
+from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import domains, frozen, outcomes, plots
+from headstart.report import columns, domains, frozen, outcomes, plots
 from headstart.report.page import fill, sentence
 
 THIS = "this model"
@@ -36,6 +38,7 @@ def _view(record: Record) -> dict[str, Any]:
         "total_seconds": sum(record.seconds.values()),
         **frozen.view(record.plan),
         **domains.view(record),
+        "tables": None if record.tables is None else columns.view(record.tables, record.plan),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],
@@ -119,7 +122,22 @@ def _calibration(record: Record) -> dict[str, Any]:
 
 
 def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
-    plan, provenance = record.plan, record.provenance
+    plan = record.plan
+    return [
+        *(_of_rows(plan) if record.provenance is None else _on_backbone(plan, record.provenance)),
+        ("Seed", str(plan.seed)),
+        ("Bootstrap resamples", words.count(record.evidence.n_resamples)),
+        ("Libraries", ", ".join(f"{library} {version}" for library, version in record.versions.items())),
+        ("To repeat it", Markup("<code>{}</code>").format(record.command or "the data were in memory")),
+    ]
+
+
+def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
+    """A table's model has no pretrained network in it."""
+    return [("Pretrained network", "none: its rows are learnt from as they are"), ("Ways", sentence(plan.reason))]
+
+
+def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Markup]]:
     strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
     ships_classical = plan.ships == "classical"
     strength = [] if plan.strength is None else [("Strength of regularisation", f"{plan.strength:.3g}")]
@@ -135,8 +153,4 @@ def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
         ("Temperature of calibration", f"{plan.temperature:.3g}"),
         ("Loss on validation", words.number(plan.val_loss)),
         ("Classical model beside it", plan.classical),
-        ("Seed", str(plan.seed)),
-        ("Bootstrap resamples", words.count(record.evidence.n_resamples)),
-        ("Libraries", ", ".join(f"{library} {version}" for library, version in record.versions.items())),
-        ("To repeat it", Markup("<code>{}</code>").format(record.command or "the data were in memory")),
     ]

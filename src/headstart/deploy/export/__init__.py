@@ -87,7 +87,7 @@ def _write(kind: str, plain: Model, folder: Path, opened: list[Any], int8: bool)
     except Exception as error:  # exporters raise nearly anything
         first = next(iter(str(error).splitlines()), "")
         raise RunError(
-            f"{plain.provenance.name} could not be exported as {kind}: {type(error).__name__}: {first} "
+            f"{plain.origin.name} could not be exported as {kind}: {type(error).__name__}: {first} "
             f"Try another --format ({listed(FORMATS)}), or `headstart bundle`."
         ) from error
 
@@ -101,7 +101,7 @@ def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any
         "modality": model.backbone.modality,
         "score_names": list(model.task.score_names),
         "scores": model.task.final,
-        "backbone": vars(model.provenance),
+        "backbone": vars(model.origin),
         "preprocessing": model.backbone.preprocessing,
         "parity": found.to_json(),
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()},

@@ -34,7 +34,7 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     backbone = model.backbone
     if not isinstance(backbone, Transformers):
         raise PlanError(
-            f"{model.provenance.name} is no network that transformers knows, so it cannot be a Hugging Face folder. "
+            f"{model.origin.name} is no network that transformers knows, so it cannot be a Hugging Face folder. "
             "Use --format onnx or torch, or `headstart bundle`."
         )
     is_text = backbone.modality == "text"

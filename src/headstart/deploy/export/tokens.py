@@ -17,7 +17,7 @@ def write_tokenizer(model: Model, folder: Path) -> None:
     """tokenizer.json, without padding, cut where the network ends. PlanError for a backbone that has none."""
     reader = getattr(model.backbone, "reader", None)
     if reader is None:
-        raise PlanError(f"{model.provenance.name} has no tokenizer that can lie beside its export. Use a bundle.")
+        raise PlanError(f"{model.origin.name} has no tokenizer that can lie beside its export. Use a bundle.")
     tokenizer: Any = reader.tokenizer.backend_tokenizer
     saved = json.loads(tokenizer.to_str())
     saved["padding"] = None

@@ -80,12 +80,17 @@ def exportable(model: Model) -> Exportable:
 def calibrated_head(model: Model) -> tuple[Tensor, Tensor]:
     """(weight (K, D), bias (K,)) with the temperature in them, for stages in order of depth."""
     temperature = model.plan.temperature if model.task.calibrated else 1.0
-    weight = torch.from_numpy(model.head.weight)[:, _in_order_of_depth(model)]
-    return weight / temperature, torch.from_numpy(model.head.bias) / temperature
+    weight = torch.from_numpy(model.linear.weight)[:, _in_order_of_depth(model)]
+    return weight / temperature, torch.from_numpy(model.linear.bias) / temperature
 
 
 def exact(model: Model) -> Model:
     """The same model, run by torch in float32: what exports are held against. PlanError for a classical model."""
+    if model.table is not None:
+        raise PlanError(
+            "This model takes rows of a table; it is no network and cannot be exported. `headstart bundle` packs it "
+            "with its README."
+        )
     if model.classical is not None:
         raise PlanError(
             f"This run ships its classical model ({model.classical.title}), which is no network and cannot be "
@@ -106,7 +111,7 @@ def _in_order_of_depth(model: Model) -> Tensor:
 def _stage_widths(model: Model) -> list[int]:
     """Width D of the pooled features of each stage that the head reads, in the head's order."""
     if len(model.stages) == 1:
-        return [model.head.weight.shape[1]]
+        return [model.linear.weight.shape[1]]
     backbone = model.backbone
     blank = torch.zeros(1, 3, backbone.detail or 1, backbone.detail or 1)
     inputs = {"pixel_values": blank} if backbone.modality == "image" else backbone.collate(["a"])

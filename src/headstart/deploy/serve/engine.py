@@ -22,8 +22,9 @@ class Engine:
     """Predicts with several models at once. Safe to use from any thread."""
 
     def __init__(self, models: Mapping[str, Model], settings: Settings, n_lanes: int | None = None) -> None:
-        for name in models:
+        for name, model in models.items():
             check_name(name)
+            check_kind(name, model)
         self.settings, self.metrics = settings, Metrics()
         self.batcher = Batcher(settings, self.metrics, n_lanes)
         self.fleet = Fleet.of(models, self.batcher.n_lanes)
@@ -45,7 +46,9 @@ class Engine:
         self.check_allowed(run)
         with self._loading:
             known = {known: one.model for known, one in self.fleet.members.items()}
-            fleet = Fleet.of(known | {name: load(run)}, self.batcher.n_lanes, self.fleet)
+            model = load(run)
+            check_kind(name, model)
+            fleet = Fleet.of(known | {name: model}, self.batcher.n_lanes, self.fleet)
             self.warm(fleet, name)
             self.fleet = fleet
         return name in known
@@ -80,6 +83,15 @@ class Engine:
 
 class ForbiddenError(RunError):
     """The run lies where the server may not look."""
+
+
+def check_kind(name: str, model: Model) -> None:
+    """PlanError for a model of a table: requests hold texts or pictures."""
+    if model.table is not None:
+        raise PlanError(
+            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts and pictures so far. "
+            "Use `headstart predict RUN TABLE.csv`, or headstart.load(RUN).predict(rows) in your own server."
+        )
 
 
 def check_name(name: str) -> None:

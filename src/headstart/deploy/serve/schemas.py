@@ -172,7 +172,7 @@ def about(member: Member) -> dict[str, Any]:
         "modality": member.modality,
         "task": type(model.task).__name__.lower(),
         "classes": list(model.task.score_names),
-        "backbone": None if model.classical is not None else model.provenance.name,
+        "backbone": None if model.classical is not None else model.origin.name,
         "strategy": model.plan.ships if model.classical is not None else model.plan.strategy,
         "shared_stages": member.cut if member.uppers else max(model.stages, default=-1) + 1,
         "run": None if model.run is None else str(model.run),

@@ -53,7 +53,7 @@ class Member:
 
     def scores(self, features: Tensor) -> np.ndarray:
         """Calibrated scores (N, K) of features (N, D)."""
-        logits = self.model.head.logits(features.numpy(force=True))
+        logits = self.model.linear.logits(features.numpy(force=True))
         return self.model.task.scores(logits, self.model.plan.temperature)
 
     def answers(self, scores: np.ndarray) -> list[Answer]:

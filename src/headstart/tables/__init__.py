@@ -1,0 +1,1 @@
+"""Ways to learn a table from another table: one file each."""
