@@ -29,7 +29,7 @@ FLOORS = [
     {"workshop"},
     {"adapt"},
     {"deploy", "report"},
-    {"inductive"},
+    {"inductive", "cluster"},
     {"transfer"},
     {"study"},
     {"estimators", "demo", "doctor", "screen", "studio"},
@@ -134,7 +134,8 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
-        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "fit", "load", "read",
+        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "cluster", "fit", "load",
+        "read",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

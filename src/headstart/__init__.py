@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.cluster import cluster
     from headstart.data.dataset import Dataset
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
@@ -31,6 +32,7 @@ _HOME = {
     "Model": "headstart.deploy.model",
     "TransferClassifier": "headstart.estimators",
     "TransferRegressor": "headstart.estimators",
+    "cluster": "headstart.cluster",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
     "read": "headstart.problem",
@@ -42,6 +44,7 @@ __all__ = [
     "Model",
     "TransferClassifier",
     "TransferRegressor",
+    "cluster",
     "fit",
     "load",
     "read",
