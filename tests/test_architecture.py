@@ -29,7 +29,7 @@ FLOORS = [
     {"workshop"},
     {"adapt"},
     {"deploy", "report"},
-    {"inductive", "cluster"},
+    {"inductive", "clustering"},
     {"transfer"},
     {"study"},
     {"estimators", "demo", "doctor", "screen", "studio"},

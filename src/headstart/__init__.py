@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.cluster import cluster
+    from headstart.clustering import cluster
     from headstart.data.dataset import Dataset
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
@@ -32,7 +32,7 @@ _HOME = {
     "Model": "headstart.deploy.model",
     "TransferClassifier": "headstart.estimators",
     "TransferRegressor": "headstart.estimators",
-    "cluster": "headstart.cluster",
+    "cluster": "headstart.clustering",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
     "read": "headstart.problem",

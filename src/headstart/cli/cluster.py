@@ -28,7 +28,7 @@ def cluster(
 ) -> None:
     """Find groups in DATA without labels: how many, how stable, what stands for them, what is odd or doubled."""
     from headstart import problem
-    from headstart.cluster import cluster as find
+    from headstart.clustering import cluster as find
 
     progress = screen(as_json or quiet)
     with progress.step("read"):

@@ -19,7 +19,9 @@ def chart(places: np.ndarray, seed: int) -> np.ndarray:
     n = len(places)
     rows = np.sort(np.random.default_rng([seed, 2]).permutation(n)[:MOST_FITTED])
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    fitted = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(places[rows].astype(np.float64))
+    fitted = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(
+        places[rows].astype(np.float64)
+    )
     found = np.empty((n, 2), dtype=np.float32)
     rest = np.setdiff1d(np.arange(n), rows)
     found[rows] = fitted

@@ -82,7 +82,7 @@ def keywords(texts: Sequence[str], labels: np.ndarray, n: int) -> list[tuple[str
     from sklearn.feature_extraction.text import CountVectorizer
 
     k = int(labels.max()) + 1
-    joined = [" ".join(texts[row] for row in np.flatnonzero(labels == label)) for label in range(k)]
+    joined = [" ".join(texts[row] for row in np.flatnonzero(labels == label).tolist()) for label in range(k)]
     vectorizer = CountVectorizer(token_pattern=WORD, stop_words="english")
     try:
         counts = vectorizer.fit_transform(joined).toarray().astype(np.float64)  # (k, W)

@@ -1,8 +1,8 @@
 """Which items to label first: those that together stand for all the others (facility location).
 
 Each choice adds most to the sum over all items of how like each is to the most like one chosen so far (Cornuéjols,
-Fisher & Nemhauser 1977, doi:10.1287/mnsc.23.8.789). So every prefix of the order is itself a good choice: it is at least
-63 % as good as the best set of its size. benchmarks/label_few.py holds it against random choice, k-centre,
+Fisher & Nemhauser 1977, doi:10.1287/mnsc.23.8.789). So every prefix of the order is itself a good choice, at
+least 63 % as good as the best set of its size. benchmarks/label_few.py holds it against random choice, k-centre,
 ProbCover (arXiv:2205.11320) and TypiClust (arXiv:2202.02794).
 """
 
@@ -33,7 +33,7 @@ def cover(places: np.ndarray, n: int, advance: Callable[[int], None] = lambda n:
         served = np.maximum(served, likeness[best])
         gains[best] = -np.inf
         advance(1)
-    return np.array(chosen)
+    return np.array(chosen, dtype=np.int64)
 
 
 def _next(likeness: np.ndarray, served: np.ndarray, gains: np.ndarray) -> int:

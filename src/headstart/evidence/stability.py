@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headstart.evidence.base import Score
-from headstart.evidence.groups import Grouping, k_means
+from headstart.evidence.groups import FEW, Grouping, k_means
 from headstart.evidence.space import Space
 
 MOST_ITEMS = 6000  # that the search looks at
@@ -26,9 +26,9 @@ LEAST_IN_GROUP = 10  # items that each group has on average in the search
 LEAST_ASKED = 4  # where the number of groups is asked for: two in each half
 STEP = 1.25  # from one number of groups to the next, in the first round
 N_FIRST, N_SECOND = 4, 40  # pairs of halves in the first round, and in the second
-N_CLOUDS = 12  # without groups, at each number of the second round
+N_CLOUDS, N_CLOUDS_OF_FEW = 12, 40  # without groups, in the second round; few groups are cheap, and vary most
 N_BETTER = 6  # numbers that the second round goes on with, beside those next to the best
-LEAST_EXCESS = 0.05  # Dudoit & Fridlyand's own
+LEAST_EXCESS = 0.02  # a smaller one is not worth a name
 LEAST_NOISE = 0.01  # standard deviation of a cloud's stability: a dozen clouds cannot show less
 N_RESAMPLES = 40  # for the stability of single groups
 RISK = 0.05
@@ -78,16 +78,18 @@ class Halves:
     of_data: dict[tuple[int, int], float] = field(default_factory=dict)
     of_clouds: dict[tuple[int, int], float] = field(default_factory=dict)
 
-    def data(self, k: int, n: int) -> np.ndarray:
-        """(n,) stabilities of the data, one a pair of halves; the same pairs for every k."""
+    def data(self, k: int, second: bool) -> np.ndarray:
+        """Stabilities of the data, one a pair of halves; the same pairs for every k."""
+        n = N_SECOND if second else N_FIRST
         for r in range(n):
             if (r, k) not in self.of_data:
                 rows = np.random.default_rng([self.seed, r]).permutation(len(self.places))[:MOST_ITEMS]
                 self.of_data[r, k] = agreement(self.places[rows], k, r)
         return np.array([self.of_data[r, k] for r in range(n)])
 
-    def clouds(self, k: int, n: int) -> np.ndarray:
-        """(n,) stabilities of clouds without groups."""
+    def clouds(self, k: int, second: bool) -> np.ndarray:
+        """Stabilities of clouds without groups, as many as the round asks for."""
+        n = (N_CLOUDS_OF_FEW if k <= FEW else N_CLOUDS) if second else N_FIRST
         size = min(len(self.places), MOST_ITEMS)
         for r in range(n):
             if (r, k) not in self.of_clouds:
@@ -96,9 +98,8 @@ class Halves:
         return np.array([self.of_clouds[r, k] for r in range(n)])
 
     def excess(self, k: int, second: bool) -> np.ndarray:
-        """Of each pair of halves over the mean cloud, as many as the round asks for."""
-        n, m = (N_SECOND, N_CLOUDS) if second else (N_FIRST, N_FIRST)
-        return self.data(k, n) - self.clouds(k, m).mean()
+        """Of each pair of halves over the mean cloud."""
+        return self.data(k, second) - self.clouds(k, second).mean()
 
 
 def agreement(places: np.ndarray, k: int, seed: int) -> float:
@@ -125,11 +126,11 @@ def how_many(places: np.ndarray, space: Space, seed: int, advance: Callable[[int
     halves = Halves(places, space, seed)
     first, means = first_round(len(places)), {}
     for k in first:
-        means[k] = float(halves.excess(k, second=False).mean())
+        means[k] = float(halves.excess(k, False).mean())
         advance(1)
     second = second_round(first, means)
     for k in second:
-        halves.excess(k, second=True)
+        halves.excess(k, True)
         advance(1)
     return count(halves, first, second)
 
@@ -164,10 +165,10 @@ def second_round(first: Sequence[int], means: dict[int, float]) -> list[int]:
 
 def count(halves: Halves, first: Sequence[int], second: Sequence[int]) -> Count:
     """The best number of the second round, in which range it lies, and whether there are groups at all."""
-    excess = np.stack([halves.excess(k, second=True) for k in second])  # (numbers, pairs of halves)
+    excess = np.stack([halves.excess(k, True) for k in second])  # (numbers, pairs of halves)
     best = second[int(excess.mean(axis=1).argmax())]
     low, high = spread_of_best(excess, second)
-    found = any(beyond_chance(halves.data(k, N_SECOND), halves.clouds(k, N_CLOUDS), len(second)) for k in second)
+    found = any(beyond_chance(halves.data(k, True), halves.clouds(k, True), len(second)) for k in second)
     return Count(
         k=best,
         low=min(low, best),
@@ -189,14 +190,20 @@ def spread_of_best(excess: np.ndarray, numbers: Sequence[int]) -> tuple[int, int
 def beyond_chance(data: np.ndarray, clouds: np.ndarray, n_tests: int = 1) -> bool:
     """Whether the stability of the data is above that of clouds without groups, with a risk of 5 % over all tests.
 
-    The mean of the data is held against single clouds, which is cautious: they vary more than a mean does.
+    The mean of the data is held against single clouds, which is cautious: they vary more than a mean does. Compared
+    are logarithms of the disagreement, for near full agreement there is little room above.
     """
     from scipy.stats import t
 
-    n = len(clouds)
-    noise = max(LEAST_NOISE, float(clouds.std(ddof=1))) * math.sqrt(1 + 1 / n)
-    excess = float(data.mean() - clouds.mean())
-    return bool(excess >= LEAST_EXCESS and excess > t.ppf(1 - RISK / n_tests, n - 1) * noise)
+    n, of_clouds = len(clouds), _log_disagreement(clouds)
+    noise = max(LEAST_NOISE, float(of_clouds.std(ddof=1))) * math.sqrt(1 + 1 / n)
+    beyond = float(of_clouds.mean() - _log_disagreement(data.mean()))
+    enough = data.mean() - clouds.mean() >= LEAST_EXCESS
+    return bool(enough and beyond > t.ppf(1 - RISK / n_tests, n - 1) * noise)
+
+
+def _log_disagreement(stability: np.ndarray) -> np.ndarray:
+    return np.log(1 + LEAST_NOISE - stability)
 
 
 def jaccards(
@@ -234,10 +241,7 @@ def _spread(values: np.ndarray) -> Score:
 
 
 def _point(halves: Halves, k: int, second: bool) -> Point:
-    n, m = (N_SECOND, N_CLOUDS) if second else (N_FIRST, N_FIRST)
     excess = halves.excess(k, second)
     low, high = np.percentile(excess, [2.5, 97.5])
-    stability, chance = float(halves.data(k, n).mean()), float(halves.clouds(k, m).mean())
-    return Point(
-        k=k, stability=stability, chance=chance, excess=Score(float(excess.mean()), float(low), float(high))
-    )
+    stability, chance = float(halves.data(k, second).mean()), float(halves.clouds(k, second).mean())
+    return Point(k=k, stability=stability, chance=chance, excess=Score(float(excess.mean()), float(low), float(high)))

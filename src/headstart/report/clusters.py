@@ -1,4 +1,4 @@
-"""The page of a clustering: the map, how many groups and how sure that is, each group, and what stands alone or twice."""
+"""The page of a clustering: the map, how many groups and how sure, each group, and what stands alone or twice."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def _agreed(found: Clusters) -> list[Agreed]:
     rows = []
     for who, scores in found.measured.scores.items():
         difference = found.measured.differences.get(who, {}).get("ari")
-        said = sentence(words.comparison(difference, "higher").text.replace("model", "these groups")) if difference else ""
+        said = (
+            sentence(words.comparison(difference, "higher").text.replace("model", "these groups")) if difference else ""
+        )
         rows.append(Agreed(who, [(words.value(s), words.interval(s)) for s in scores.values()], said))
     return rows
 
@@ -105,9 +107,7 @@ def chart(found: Clusters) -> Markup:
     for label in np.unique(labels[shown]):
         own = shown[labels[shown] == label]
         mark = '<circle r="4"/>' if label < 0 else MARKS[label % len(MARKS)]
-        dots = "".join(
-            f'<g transform="translate({x[i]:.0f} {y[i]:.0f}) scale({MARK_SCALE})">{mark}</g>' for i in own
-        )
+        dots = "".join(f'<g transform="translate({x[i]:.0f} {y[i]:.0f}) scale({MARK_SCALE})">{mark}</g>' for i in own)
         body += f'<g class="s{max(label, 0) % N_COLOURS}"><g class="dot faded">{dots}</g></g>'
     lonely = [i for i in shown if table["outlier"].iloc[i]]
     body += "".join(f'<circle cx="{x[i]:.0f}" cy="{y[i]:.0f}" r="7" class="lonely"/>' for i in lonely)

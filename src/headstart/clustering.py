@@ -214,7 +214,7 @@ def tell(
         groups = describe_groups(grouped, seed, progress)
     measured = measure(grouped, seed, progress)
     with progress.step("propose"):
-        proposed = propose(grouped.places, n_labels, seed) if n_labels else []
+        proposed = [int(row) for row in propose(grouped.places, n_labels, seed)]
     lonely = np.flatnonzero(table["outlier"])
     lonely = lonely[np.argsort(-table["isolation"].to_numpy()[lonely])][:N_SHOWN]
     copies = np.flatnonzero(table["first"] >= 0)[:N_SHOWN]
@@ -229,10 +229,10 @@ def tell(
         table=table.drop(columns="first"),
         threshold=threshold,
         n_chance=len(dataset) * outliers.SHARE,
-        outliers=tuple(exemplar(items, row) for row in lonely),
-        twins=tuple((exemplar(items, row), exemplar(items, table["first"].iloc[row])) for row in copies),
-        proposals=tuple(name_of(items, int(row)) for row in proposed),
-        proposed_rows=tuple(int(row) for row in proposed),
+        outliers=tuple(exemplar(items, row) for row in lonely.tolist()),
+        twins=tuple((exemplar(items, row), exemplar(items, table["first"].iloc[row])) for row in copies.tolist()),
+        proposals=tuple(name_of(items, row) for row in proposed),
+        proposed_rows=tuple(proposed),
         shaping=grouped.shaping,
         measured=measured,
         findings=items.findings,
