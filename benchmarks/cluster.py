@@ -123,16 +123,17 @@ def transfer() -> dict:
 
 def main() -> None:
     """Measure what was named (default: all), and keep the figures."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in sys.argv[1:] or [*DATA, "transfer"]:
-        results[name] = transfer() if name == "transfer" else measure(DATA[name]())
-        for how, one in results[name].items() if name != "transfer" else ():
+        found = transfer() if name == "transfer" else measure(DATA[name]())
+        for how, one in found.items() if name != "transfer" else ():
             count, ari = one["count"], {who: round(own["ari"]["value"], 3) for who, own in one["scores"].items()}
             print(
                 f"{name}, {how}: {count['k']} ({count['low']} to {count['high']}), truth {one['truth']}; {ari}",
                 flush=True,
             )
-        Path(RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}  # another process may have added to it
+        results[name] = found
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

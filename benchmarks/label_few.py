@@ -163,11 +163,12 @@ def summary(found: dict[str, list[dict]]) -> dict[str, dict]:
 
 def main() -> None:
     """Measure what was named (default: all), and keep the figures."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in sys.argv[1:] or DATA:
-        results[name] = measure(name)
-        for way, one in results[name]["needed"].items():
+        found = measure(name)
+        for way, one in found["needed"].items():
             print(f"{name}, {way}: {one}", flush=True)
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}  # another process may have added to it
+        results[name] = found
         RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 

@@ -1,7 +1,8 @@
 """Items that stand alone, and items that are nearly the same as another.
 
-An outlier is farther from its tenth neighbour (Ramaswamy, Rastogi & Shim 2000, doi:10.1145/342009.335437) than all but
-one in a thousand items would be if each group were a Gaussian cloud: the threshold is simulated from such clouds.
+An outlier is farther from its tenth neighbour (Ramaswamy, Rastogi & Shim 2000, doi:10.1145/342009.335437), next to what
+is usual, than all but one in a hundred items would be if each group were a Gaussian cloud: the threshold is simulated
+from such clouds. What is usual is the median, for real items lie closer together than those of clouds.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from headstart.evidence.groups import Grouping
 from headstart.evidence.space import unit
 
 K = 10  # neighbour
-SHARE = 0.001  # of the items of Gaussian clouds that lie beyond the threshold
+SHARE = 0.01  # of the items of Gaussian clouds that lie beyond the threshold
 ALIKE = 0.95  # cosine of centred features from which two items are nearly the same
 MOST_REFERENCES = 20_000  # items among which neighbours are looked for
 BLOCK = 1024  # rows of distances at a time
 
 
 def isolation(places: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) distance of each item to its tenth neighbour; of many items, among a random 20,000 of them."""
+    """(N,) distance of each item to its tenth neighbour over the median of all; among a random 20,000 of more items."""
     n = len(places)
     rows = np.random.default_rng(seed).permutation(n)[:MOST_REFERENCES] if n > MOST_REFERENCES else np.arange(n)
     others = places[rows]
@@ -31,11 +32,12 @@ def isolation(places: np.ndarray, seed: int) -> np.ndarray:
         block = places[start : start + BLOCK]
         squares = (block**2).sum(axis=1)[:, None] + lengths - 2 * block @ others.T
         found[start : start + BLOCK] = np.partition(squares, k, axis=1)[:, k]  # the item itself is the first
-    return np.sqrt(np.maximum(found, 0))
+    distances = np.sqrt(np.maximum(found, 0))
+    return distances / max(float(np.median(distances)), 1e-12)
 
 
 def threshold(places: np.ndarray, grouping: Grouping, seed: int, share: float = SHARE) -> float:
-    """The distance that this share of N items would exceed, were each group a Gaussian cloud.
+    """The isolation that this share of N items would exceed, were each group a Gaussian cloud.
 
     The clouds have the sizes, centres and spreads of the groups, and the shape that the groups have in common.
     """

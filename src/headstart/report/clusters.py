@@ -113,7 +113,8 @@ def chart(found: Clusters) -> Markup:
     body += "".join(f'<circle cx="{x[i]:.0f}" cy="{y[i]:.0f}" r="7" class="lonely"/>' for i in lonely)
     body += _numbers(found.groups, labels, x, y)
     desc = f"{words.count(len(shown))} of {words.count(found.n)} items in {len(found.groups)} groups."
-    return plots.svg(body, f'class="chart" viewBox="0 0 {SIDE} {SIDE}"', "Map of the items", desc)
+    top, bottom = float(y.min()) - 12, float(y.max()) + 12
+    return plots.svg(body, f'class="chart" viewBox="0 {top:.0f} {SIDE} {bottom - top:.0f}"', "Map of the items", desc)
 
 
 def _numbers(groups: Sequence[Group], labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> str:
