@@ -15,20 +15,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
 import headstart
 from benchmarks.fit import ROOT, SHARED
 from headstart import registry
-from headstart.clustering import best_count, cluster, look, prepared
+from headstart.clustering import best_count, cluster
 from headstart.data.dataset import Dataset
 from headstart.demo import demo_data
 from headstart.evidence.agreement import agreement
 from headstart.evidence.clusters import Clusters
 from headstart.evidence.groups import group
 from headstart.evidence.space import fit_space, shape_of
+from headstart.items import look, prepared
 from headstart.progress import Progress
 from headstart.workshop import load_backbone
 

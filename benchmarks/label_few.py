@@ -22,10 +22,10 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.cluster import clinc, solar
 from benchmarks.fit import ROOT
 from headstart import registry
-from headstart.clustering import Items, look, prepared
 from headstart.evidence.groups import k_means
 from headstart.evidence.propose import propose
 from headstart.evidence.space import fit_space
+from headstart.items import Items, look, prepared
 from headstart.progress import Progress
 from headstart.strategies.probe import standardised
 from headstart.tasks.logistic import Rotated, path

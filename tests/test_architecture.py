@@ -26,7 +26,7 @@ FLOORS = [
     {"engine"},
     {"evidence"},
     {"problem", "wishes"},
-    {"workshop"},
+    {"workshop", "items"},
     {"adapt"},
     {"deploy", "report"},
     {"inductive", "clustering"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,31 @@ import numpy as np
 
 from headstart import registry
 from headstart.backbones.base import Backbone
-from headstart.data.audit import Finding, audit
+from headstart.data.audit import audit
 from headstart.data.dataset import Dataset
 from headstart.data.read import describe
 from headstart.data.threads import in_threads
 from headstart.deploy import artifact
-from headstart.engine import freeze
-from headstart.engine.fastest import fastest
-from headstart.errors import DataError, PlanError
+from headstart.deploy.labelling import to_label
+from headstart.errors import PlanError
 from headstart.evidence import groups as grouping
 from headstart.evidence import outliers, stability
 from headstart.evidence.agreement import agreement
 from headstart.evidence.chart import chart
-from headstart.evidence.clusters import Clusters, Exemplar, Group, Measured, Shaping
+from headstart.evidence.clusters import Clusters, Group, Measured, Shaping
 from headstart.evidence.groups import Grouping
 from headstart.evidence.propose import propose
 from headstart.evidence.record import library_versions
 from headstart.evidence.space import Space, fit_space, shape_of
 from headstart.evidence.stability import Count
-from headstart.modalities.base import Modality
+from headstart.items import Items, exemplar, look, name_of, prepared
 from headstart.problem import labelled, read
 from headstart.progress import Progress
 from headstart.report.clusters import render_clusters
 from headstart.workshop import load_backbone
 
-FEWEST = 20  # items
 N_EXEMPLARS, N_KEYWORDS = 5, 6  # of a group
 N_SHOWN = 12  # outliers, and pairs of near-duplicates
-
-
-@dataclass(frozen=True, kw_only=True)
-class Items:
-    """A data set as the network sees it."""
-
-    dataset: Dataset  # audited: no item twice
-    modality: Modality
-    findings: tuple[Finding, ...]
-    features: np.ndarray  # (N, D) of the last stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,33 +87,6 @@ def cluster(
     if folder is not None:
         artifact.write_run(folder, files(found, items))
     return found
-
-
-def prepared(dataset: Dataset, progress: Progress) -> Items:
-    """Audited without a look at labels or splits, features to come. DataError when too few items are left."""
-    with progress.step("audit"):
-        plain = replace(dataset.with_splits([""] * len(dataset)), task=None)
-        audited = audit(plain, progress)
-    for finding in audited.findings:
-        progress.say(f"  {finding.severity}: {finding.text}")
-    modality, n = registry.modality(dataset.modality), len(audited.dataset)
-    if n < FEWEST:
-        raise DataError(
-            f"{n} distinct {modality.noun[n != 1]} can be used, but at least {FEWEST} are needed to tell groups from "
-            "chance. Give more."
-        )
-    kept = replace(audited.dataset, task=dataset.task)
-    return Items(dataset=kept, modality=modality, findings=audited.findings, features=np.empty((n, 0)))
-
-
-def look(items: Items, network: Backbone, progress: Progress) -> Items:
-    """With the features of the last stage, from the cache or from one frozen pass."""
-    inputs = items.dataset.inputs
-    digests = [one.digest for one in in_threads(items.modality.examine, inputs)]
-    runner = fastest(network, items.modality, inputs, progress)
-    with progress.step("frozen pass"):
-        frozen = freeze.features(runner, items.modality, inputs, digests, progress)
-    return replace(items, features=frozen.stage(network.n_stages - 1, np.arange(len(inputs))))
 
 
 def check_numbers(items: Items, groups: int | None, label_a_few: int) -> None:
@@ -329,45 +290,16 @@ def group_names(k: int) -> list[str]:
     return [f"group {number:0{len(str(k))}d}" for number in range(1, k + 1)]
 
 
-def name_of(items: Items, row: int) -> str:
-    """What stands for an item in a table: the text, or the whole path of a picture."""
-    item = items.dataset.table[row]["input"]
-    if isinstance(item, dict) and item.get("path"):
-        return str(Path(item["path"]).absolute())
-    return items.modality.name_in_full(item)
-
-
-def exemplar(items: Items, row: int) -> Exemplar:
-    """An item to look at."""
-    item = items.dataset.table[int(row)]["input"]
-    return Exemplar(name=items.modality.describe(item), preview=items.modality.preview(item))
-
-
 def files(found: Clusters, items: Items) -> dict[str, bytes]:
-    """What the folder holds; `headstart fit` takes groups.csv as it is, and label_these.csv once labels are filled in.
-
-    Proposed pictures that have no file of their own are put beside label_these.csv.
-    """
+    """What the folder holds; `headstart fit` takes groups.csv, and label_these.csv once labels are filled in."""
     told = {
         "clusters.json": artifact.to_bytes(found.to_json()),
         "groups.csv": found.table.to_csv(index=False).encode(errors="replace"),
         "report.html": render_clusters(found).encode(errors="replace"),
     }
     if found.proposals:
-        told |= to_label(found, items)
+        rows = list(found.proposed_rows)
+        stored = [items.dataset.table[row]["input"] for row in rows]
+        hints = found.table["group"].iloc[rows].tolist()
+        told |= to_label(items.modality.column_names[0], stored, found.proposals, hints)
     return told
-
-
-def to_label(found: Clusters, items: Items) -> dict[str, bytes]:
-    """label_these.csv: the item, an empty label, the group as a hint; the one that teaches most first."""
-    import pandas as pd
-
-    names, pictures = list(found.proposals), {}
-    for place, row in enumerate(found.proposed_rows):
-        item = items.dataset.table[row]["input"]
-        if isinstance(item, dict) and not item.get("path") and item.get("bytes"):
-            names[place] = f"item-{place + 1:04d}.png"
-            pictures[names[place]] = item["bytes"]
-    hints = [found.table["group"].iloc[row] for row in found.proposed_rows]
-    table = pd.DataFrame({items.modality.column_names[0]: names, "label": "", "group": hints})
-    return {"label_these.csv": table.to_csv(index=False).encode(errors="replace"), **pictures}
