@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,9 @@ def cluster(
         dataset = data if isinstance(data, Dataset) else read(data, label="")
     progress.say(describe(dataset))
     network = load_backbone(backbone, registry.modality(dataset.modality), progress)
-    items = look(prepared(dataset, progress), network, progress)
+    items = prepared(dataset, progress)
     check_numbers(items, groups, label_a_few)
+    items = look(items, network, progress)
     labels = None if source is None else source_of(source, items, network, progress)
     grouped = group_items(items, labels, groups, seed, progress)
     found = tell(grouped, network, groups, label_a_few, seed, progress)
@@ -92,10 +93,10 @@ def cluster(
 def check_numbers(items: Items, groups: int | None, label_a_few: int) -> None:
     """PlanError for a number of groups or of labels that these items cannot have."""
     n, noun = len(items.dataset), items.modality.noun[1]
-    most = n // stability.LEAST_ASKED
+    most = min(n, stability.MOST_ITEMS) // stability.LEAST_ASKED
     if groups is not None and not 2 <= groups <= most:
         raise PlanError(
-            f"groups={groups}, but {n:,} {noun} can be put in 2 to {most:,} groups, {stability.LEAST_ASKED} in each. "
+            f"groups={groups}, but {n:,} {noun} can be put in 2 to {most:,} groups. "
             "Give such a number, or none: then it is found."
         )
     if not 0 <= label_a_few <= n:
@@ -112,7 +113,7 @@ def source_of(source: Any, items: Items, network: Backbone, progress: Progress) 
         raise PlanError(f"The labels of {dataset.source} are not classes, and only classes can shape groups.")
     with progress.step("audit"):
         audited = audit(dataset, progress)
-    raw = Items(dataset=audited.dataset, modality=items.modality, findings=(), features=np.empty((0, 0)))
+    raw = replace(items, dataset=audited.dataset, digests=audited.digests)
     shown = look(raw, network, progress)
     return audited.dataset, shape_of(shown.features, np.asarray(audited.dataset.column("label")))
 
@@ -276,7 +277,7 @@ def measure(grouped: Grouped, seed: int, progress: Progress) -> Measured | None:
         found = {"these groups": grouped.grouping.labels[rows]}
         raw = in_threads(items.modality.classical_item, dataset.inputs)
         for features in items.modality.classical_features()[:2]:
-            classical = grouping.k_means(features.fit_transform(raw), k, seed)
+            classical = grouping.k_means(features.fit_transform(raw), k, seed, n_starts=grouping.N_STARTS)
             found[f"k-means on {features.title}"] = classical.labels_[rows]
         y = np.array([labels[row] for row in rows])
         scores, differences = agreement(y, found, "these groups", seed)

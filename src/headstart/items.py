@@ -11,7 +11,6 @@ from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.data.audit import Finding, audit
 from headstart.data.dataset import Dataset
-from headstart.data.threads import in_threads
 from headstart.engine import freeze
 from headstart.engine.fastest import fastest
 from headstart.errors import DataError
@@ -28,6 +27,7 @@ class Items:
 
     dataset: Dataset  # audited: no item twice
     modality: Modality
+    digests: list[str]  # sha256 of each item's content
     findings: tuple[Finding, ...]
     features: np.ndarray  # (N, D) of the last stage
 
@@ -45,17 +45,21 @@ def prepared(dataset: Dataset, progress: Progress) -> Items:
             f"{n} distinct {modality.noun[n != 1]} can be used, but at least {FEWEST} are needed to tell groups from "
             "chance. Give more."
         )
-    kept = replace(audited.dataset, task=dataset.task)
-    return Items(dataset=kept, modality=modality, findings=audited.findings, features=np.empty((n, 0)))
+    return Items(
+        dataset=replace(audited.dataset, task=dataset.task),
+        modality=modality,
+        digests=audited.digests,
+        findings=audited.findings,
+        features=np.empty((n, 0)),
+    )
 
 
 def look(items: Items, network: Backbone, progress: Progress) -> Items:
     """With the features of the last stage, from the cache or from one frozen pass."""
     inputs = items.dataset.inputs
-    digests = [one.digest for one in in_threads(items.modality.examine, inputs)]
     runner = fastest(network, items.modality, inputs, progress)
     with progress.step("frozen pass"):
-        frozen = freeze.features(runner, items.modality, inputs, digests, progress)
+        frozen = freeze.features(runner, items.modality, inputs, items.digests, progress)
     return replace(items, features=frozen.stage(network.n_stages - 1, np.arange(len(inputs))))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 FEW = 12  # up to so many groups, k-means is begun anew often: there it is cheap, and a poor start costs most
+N_STARTS = 10  # of the final grouping
 MOST_ITERATIONS = 100
 CORE = 0.5  # of a group, nearest to its centre: only these may stand for it
 WORD = r"(?u)\b[^\W\d_][\w'-]+\b"  # two characters or more, begun by a letter
@@ -49,7 +50,7 @@ def k_means(places: np.ndarray, k: int, seed: int, n_starts: int | None = None) 
 
 def group(places: np.ndarray, k: int, seed: int) -> Grouping:
     """The best of ten k-means, its empty groups dropped."""
-    found = k_means(places, k, seed, n_starts=10)
+    found = k_means(places, k, seed, n_starts=N_STARTS)
     sizes = np.bincount(found.labels_, minlength=k)
     order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
     new = np.empty(k, dtype=np.int64)
