@@ -268,7 +268,10 @@ def measure(grouped: Grouped, seed: int, progress: Progress) -> Measured | None:
     Called once, after everything else: nothing is chosen by it.
     """
     items, dataset = grouped.items, grouped.items.dataset
-    if dataset.task != "classification" or not grouped.has_groups:
+    if dataset.task is None or not grouped.has_groups:
+        return None
+    if dataset.task != "classification":
+        progress.say(f"  the labels in {dataset.label_name!r} are not single classes: groups are not held against them")
         return None
     labels = dataset.column("label")
     rows = np.array([row for row, label in enumerate(labels) if label])

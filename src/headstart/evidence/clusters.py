@@ -135,8 +135,9 @@ def verdict(count: Count, asked_for: int | None) -> str:
     """How many groups, in one sentence; never more than the stability says."""
     excess = words.score(count.best.excess)
     if asked_for is not None:
-        told = "more stable" if count.found else "not clearly more stable"
-        return f"{asked_for} groups, as asked for: {told} than those of a cloud without groups (by {excess})."
+        if count.found:
+            return f"{asked_for} groups, as asked for, more stable than those of a cloud without groups by {excess}."
+        return f"{asked_for} groups, as asked for, but not clearly more stable than those of a cloud without groups."
     if not count.found:
         return (
             "No groups found: whatever their number, they are not clearly more stable than those of a cloud without "
