@@ -23,13 +23,17 @@ FLOORS = [
     {"modalities", "backbones"},
     {"tasks"},
     {"strategies"},
+    {"alignments"},
     {"engine"},
     {"evidence"},
     {"problem", "wishes"},
+    {"domains"},
     {"workshop", "items"},
     {"adapt"},
+    {"across"},
     {"deploy", "report"},
     {"inductive", "clustering"},
+    {"transductive"},
     {"transfer"},
     {"study"},
     {"estimators", "demo", "doctor", "screen", "studio"},
@@ -88,7 +92,9 @@ def test_the_import_rule_catches_a_break() -> None:
     assert not wrong_way("engine", "from headstart.data.batch import batches\nfrom headstart import places")
 
 
-@pytest.mark.parametrize("axis", [registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES])
+@pytest.mark.parametrize(
+    "axis", [registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES, registry.ALIGNMENTS]
+)
 def test_every_plugin_is_the_one_class_of_its_file(axis: Registry) -> None:
     assert axis.names()
     for name in axis.names():

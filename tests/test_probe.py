@@ -184,7 +184,12 @@ class _Scripted(Regression):
     asked: list[float]
 
     def heads(
-        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+        self,
+        features: Any,
+        y: np.ndarray,
+        seed: int,
+        class_weight: str | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Iterator[tuple[float, LinearHead]]:
         for strength, loss in enumerate(self.losses_to_come):
             self.asked.append(loss)

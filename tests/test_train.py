@@ -17,7 +17,8 @@ from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.engine import train as engine
 from headstart.engine.learning_rate import find_rate, steepest
-from headstart.engine.train import Learnt, Lesson, calibrated_loss, one_cycle, train
+from headstart.engine.lesson import Learnt, Lesson
+from headstart.engine.train import calibrated_loss, one_cycle, train
 from headstart.progress import Progress
 from headstart.strategies.base import Part, Trained
 from headstart.strategies.full import Full

@@ -15,7 +15,7 @@ from headstart import registry
 from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.engine import trials as engine
 from headstart.engine.features import Activations
-from headstart.engine.train import Learnt, Lesson
+from headstart.engine.lesson import Learnt, Lesson
 from headstart.engine.trials import Trials, key_of
 from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.full import Full

@@ -41,11 +41,11 @@ class Chosen:
 
 def choose(shop: Workshop, wishes: Wishes) -> Chosen:
     """The best way to adapt this backbone, on validation, within the budget and the user's wishes."""
-    wishes.check(shop.backbone.n_stages)
+    wishes.check(shop.backbone.n_stages, has_target=shop.problem.target is not None)
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
     points = tuple(one.point for one in shop.probed)
-    budget = _passes(shop, wishes.budget)
+    budget = passes(shop, wishes.budget)
     tried = [*_best_probe(shop, wishes), *_search(shop, wishes, budget)]
     final = [one for one in tried if one.n_train == shop.work.n_train]
     if not final:
@@ -72,7 +72,7 @@ def _best_probe(shop: Workshop, wishes: Wishes) -> list[Tried]:
 
 def _search(shop: Workshop, wishes: Wishes, budget: float) -> list[Tried]:
     """Ways to train, tried within the budget; one that the user named has no limit unless they gave it one."""
-    ways = _ways(shop, wishes)
+    ways = ways_of(shop, wishes)
     if not ways:
         return []
     limited = wishes.strategy in (None, AUTO) or wishes.budget is not None
@@ -103,7 +103,7 @@ def from_scratch(shop: Workshop, chosen: Chosen, wishes: Wishes) -> Solved | Non
         return shop.train(Scratch(**settings)).solved
 
 
-def _passes(shop: Workshop, budget: str | float | None) -> float:
+def passes(shop: Workshop, budget: str | float | None) -> float:
     """A budget as frozen passes: the time of a pass over some examples tells how many fit in it."""
     seconds = seconds_of(budget)
     return shop.work.budget if seconds is None else max(0.0, seconds / _seconds_a_pass(shop))
@@ -129,7 +129,7 @@ def _seconds_a_pass(shop: Workshop) -> float:
     return pace * (shop.work.n_train + shop.work.n_val)
 
 
-def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
+def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
     measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
     if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
@@ -137,6 +137,7 @@ def _ways(shop: Workshop, wishes: Wishes) -> list[Trained]:
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
+        ways += planner.aligning(n_stages, n_train, shop.class_weight, shop.backbone.modality == "image")
         own = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
         ways = own or [registry.STRATEGIES.get(wishes.strategy)(**planner.common(n_train, shop.class_weight))]
     if wishes.freeze is not None:
@@ -152,7 +153,8 @@ def _frozen_at(ways: Sequence[Trained], wishes: Wishes, n_stages: int) -> list[T
     """The ways with the cut that the user chose."""
     kept: list[Trained] = []
     for way in ways:
-        if "freeze" in way.settings() and 0 < (wishes.freeze or 0) < n_stages:
+        lowest = 0 if way.needs_target else 1
+        if "freeze" in way.settings() and lowest <= (wishes.freeze or 0) < n_stages:
             way = replace(way, freeze=wishes.freeze)  # type: ignore[call-arg]
         if way.cut(n_stages) == wishes.freeze and way not in kept:
             kept.append(way)
@@ -200,7 +202,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     views = ", on random views" if planner.on_views(strategy) else ""
     if cut == 0:
         return f"{strategy.title}{views}"
-    what = "low-rank adapters" if registry.plugin_name(strategy) == "lora" else "trained"
+    own_title = strategy.needs_target or registry.plugin_name(strategy) == "lora"
+    what = strategy.title if own_title else "trained"
     return f"{what} above {names[cut - 1]}{views}"
 
 

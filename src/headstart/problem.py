@@ -14,7 +14,7 @@ from headstart.data.audit_splits import audit_splits
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.read import Reading, describe
 from headstart.data.read import read as read_data
-from headstart.data.split import split
+from headstart.data.split import split, split_train_val
 from headstart.errors import DataError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
@@ -55,12 +55,17 @@ class Problem:
     modality: Modality
     task: Task
     y: np.ndarray  # (N, …) encoded labels
-    rows: dict[str, np.ndarray]  # split -> indices of its examples
+    rows: dict[str, np.ndarray]  # split -> indices of its examples; "target" are unlabelled, their y is a placeholder
 
     @property
     def crosswise(self) -> bool:
         """Whether labels are so few that all of them teach, and cross-validation chooses."""
         return np.array_equal(self.rows["train"], self.rows["val"])
+
+    @property
+    def target(self) -> np.ndarray | None:
+        """Indices of the unlabelled examples of the target domain, None where there is none."""
+        return self.rows.get("target")
 
     @property
     def seen(self) -> frozenset[str]:
@@ -90,15 +95,17 @@ def labelled(data: Any, progress: Progress) -> Dataset:
     return dataset
 
 
-def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True) -> Problem:
+def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True, tested: bool = True) -> Problem:
     """Audit, split and encode; DataError when there is nothing to learn from.
 
-    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses.
+    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses. Where the
+    test is elsewhere (not `tested`), no example is kept for it, unless the data came with splits.
     """
     with progress.step("audit"):
         audited = audit(dataset, progress)
     with progress.step("split"):
-        dataset = split(audited.dataset, seed)
+        given = set(audited.dataset.column("split")) != {""}
+        dataset = split(audited.dataset, seed) if tested or given else split_train_val(audited.dataset, seed)
         findings = (*audited.findings, *audit_splits(dataset))
         for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *dataset.notes):
             progress.say(f"  {line}")

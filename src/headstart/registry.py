@@ -1,7 +1,7 @@
 """Find plug-ins by name: the file's name is the plug-in's name.
 
-Each axis (modalities, tasks, strategies, backbones) is a folder; each file in it holds one public subclass of the
-axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
+Each axis (modalities, tasks, strategies, backbones, alignments) is a folder; each file in it holds one public subclass
+of the axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
 
     [project.entry-points."headstart.modalities"]
     sonar = "my_package.sonar:Sonar"
@@ -74,7 +74,8 @@ BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
-STRATEGIES = Registry("strategies", "Strategy")
+STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
+ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
 
 
 @cache

@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart.evidence import words
+from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.agreement import TITLES
 from headstart.evidence.base import Evidence, Scores
 from headstart.evidence.curves import Comparison
@@ -123,7 +124,7 @@ def _depth_mark(plan: Plan, point: DepthPoint) -> str:
     """'← chosen' on the probe that was chosen, '← cut here' on the last frozen stage of what was trained above it."""
     if frozen.is_read(plan, point):
         return "← chosen"
-    last_frozen = point.stages == (plan.cut - 1,) and plan.strategy != "probe" and plan.ships != "classical"
+    last_frozen = point.stages == (plan.cut - 1,) and not plan.solved and plan.ships != "classical"
     return "← last frozen stage" if last_frozen else ""
 
 
@@ -144,6 +145,20 @@ def candidate_table(plan: Plan) -> Table:
             one.outcome,
         ]
         table.add_row(*map(Text, cells), style="bold" if frozen.is_chosen(one) else None)
+    return table
+
+
+def ways_table(found: Adaptation) -> Table:
+    """Ways across to a target: how many label-free scores vote for each, estimates, and what was measured."""
+    headers = [f"{found.metric_title} in the source", "Votes", "Accuracy in the target, estimated"]
+    measured = [f"{found.metric_title} in the target, measured"] if found.n_labelled else []
+    table = _plain_table("Way across", *headers, *measured, "Time", "")
+    for way in found.ways:
+        cells = [way.title, words.value(way.source_score)]
+        cells += [f"{len(way.votes)} of {len(found.scorers)}" if way.gains else "–", words.score(way.estimate)]
+        cells += [words.score(way.measured)] if way.measured else []
+        cells += [words.seconds(way.seconds), "← chosen" if way.chosen else ""]
+        table.add_row(*map(Text, cells), style="bold" if way.chosen else None)
     return table
 
 

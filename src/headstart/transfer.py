@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import inductive
+from headstart import inductive, transductive
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
+from headstart.domains import read_target
+from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
 from headstart.problem import labelled
 from headstart.progress import Progress
@@ -18,6 +20,8 @@ from headstart.wishes import Wishes
 def fit(
     data: Any,
     *,
+    to: Any = None,
+    target_labels: str | None = None,
     backbone: str | Sequence[str] | None = None,
     strategy: str | None = None,
     freeze: int | None = None,
@@ -42,6 +46,9 @@ def fit(
     balanced where the metric counts classes alike); `scratch` whether the same network is trained from random weights
     for comparison; `metric` the one that models are chosen by and that the verdict speaks of. With `out` a run folder
     is written there: complete or not at all.
+    `to` names an unlabelled target, of the same task in another domain: the source `data` teach, the target is adapted
+    to, and labels in its column `target_labels` ("auto": those that are found) measure at the end and do nothing else.
+    `strategy` may then name an alignment too ("coral", "dann" …); the default is chosen without target labels.
     HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()
@@ -58,4 +65,12 @@ def fit(
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
     )
     dataset = labelled(data, progress)
+    if target_labels is not None and to is None:
+        raise PlanError("--target-labels names labels of a target, but there is none. Name it with --to.")
+    if to is not None:
+        with progress.step("read"):
+            target = read_target(to, dataset, target_labels)
+        return transductive.fit(
+            dataset, target, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
+        )
     return inductive.fit(dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress)

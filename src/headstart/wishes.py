@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from headstart import registry
 from headstart.errors import PlanError, did_you_mean, listed
 from headstart.evidence.plan import Plan
-from headstart.strategies.probe import Probe
 from headstart.tasks.base import Metric
 
 AUTO = "auto"
@@ -47,23 +47,25 @@ class Wishes:
             return self.plan.crosswise
         return self.freeze is None if self.strategy in (None, AUTO) else self.strategy == "probe"
 
-    def check(self, n_stages: int) -> None:
-        """PlanError for a wish that this backbone cannot fulfil; to be asked before a long pass."""
+    def check(self, n_stages: int, has_target: bool = False) -> None:
+        """PlanError for a wish that this backbone, or the lack of a target, cannot fulfil; to be asked first."""
         names = [AUTO, *(name for name in registry.STRATEGIES.names() if name != "scratch")]
         if self.strategy not in (None, *names):
             raise PlanError(
                 f"{self.strategy!r} is not a strategy: {listed(names)}.{did_you_mean(str(self.strategy), names)}"
             )
+        unnamed = self.strategy is None or self.strategy == AUTO
+        named: Any = None if unnamed else registry.STRATEGIES.get(str(self.strategy))
+        if named is not None and named.needs_target and not has_target:
+            raise PlanError(f"{self.strategy} needs an unlabelled target: name it with --to.")
         if self.strategy == "full" and self.freeze:
             raise PlanError(f"'full' freezes nothing, but freeze={self.freeze}. Use --strategy partial.")
-        if self.strategy in (None, AUTO) and self.freeze is not None and not 0 <= self.freeze <= n_stages:
+        if unnamed and self.freeze is not None and not 0 <= self.freeze <= n_stages:
             raise PlanError(
                 f"freeze={self.freeze}, but this backbone has {n_stages} stages. Pass a value from 0 to {n_stages}."
             )
-        if self.strategy == "probe":
-            Probe(freeze=self.freeze).cut(n_stages)
-        if self.strategy in ("partial", "lora") and self.freeze is not None:
-            registry.STRATEGIES.get(self.strategy)(freeze=self.freeze).cut(n_stages)
+        if self.freeze is not None and "freeze" in getattr(named, "__dataclass_fields__", ()):
+            named(freeze=self.freeze).cut(n_stages)
         if self.plan is not None and self.plan.n_stages != n_stages:
             raise PlanError(
                 f"The plan is for a backbone of {self.plan.n_stages} stages, but this one has {n_stages}. "

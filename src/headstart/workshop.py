@@ -33,7 +33,7 @@ from headstart.tasks.base import Metric
 from headstart.wishes import Wishes
 
 if TYPE_CHECKING:
-    from headstart.engine.train import Lesson
+    from headstart.engine.lesson import Lesson, Restated
 
 
 @dataclass(kw_only=True)
@@ -50,6 +50,7 @@ class Workshop:
     class_weight: str | None = None
     way: str | None = None  # in which the frozen network is run; None is measured
     trials: Trials = field(default_factory=lambda: Trials(places.trials()))
+    _measured: dict[tuple[Any, ...], Restated | None] = field(default_factory=dict, repr=False)
 
     @property
     def modality(self) -> Modality:
@@ -86,7 +87,8 @@ class Workshop:
         train, val = self.problem.rows["train"], self.problem.rows["val"]
         sample = [self.modality.open(self.items[row], self.backbone.detail) for row in train[:4]]
         shares, moves = self.backbone.stage_costs(sample)
-        return Work(shares=tuple(shares), moves=tuple(moves), n_train=len(train), n_val=len(val))
+        n_target = 0 if self.problem.target is None else len(self.problem.target)
+        return Work(shares=tuple(shares), moves=tuple(moves), n_train=len(train), n_val=len(val), n_target=n_target)
 
     @cached_property
     def probed(self) -> list[Probed]:
@@ -124,7 +126,8 @@ class Workshop:
         key = key_of(strategy, lesson, self.problem.digests)
         learnt = self.trials.get(key)
         if learnt is None:
-            learnt = train(strategy, replace(lesson, checkpoint=self.trials.checkpoint(key)))
+            ready = replace(lesson, checkpoint=self.trials.checkpoint(key), restated=self._restated(strategy, lesson))
+            learnt = train(strategy, ready)
             self.trials.put(key, learnt)
         solved = self._solved(strategy, learnt.adapted, learnt.val_logits)
         return self._tried(solved, learnt.val_logits, learnt.seconds, len(lesson.train))
@@ -137,9 +140,10 @@ class Workshop:
 
     def lesson(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Lesson:
         """What a strategy learns from: some of each class, in a seeded draw, when not all examples are asked for."""
-        from headstart.engine.train import Lesson
+        from headstart.engine.lesson import Lesson
 
         rows, val = self.problem.rows["train"], self.problem.rows["val"]
+        target = self.problem.target if strategy.needs_target else None
         if n_train is not None and n_train < len(rows):
             rows = rows[some_of_each(self.problem.y[rows], n_train, self.seed)]
         if cache is None:
@@ -153,15 +157,18 @@ class Workshop:
             y=self.problem.y,
             train=rows,
             val=val,
+            target=target,
             seed=self.seed,
             head=self.probed[last].adapted.head if pretrained else None,
             pooled=self.frozen.stage(last, rows) if pretrained else None,
-            views=self._views(strategy, strategy.cut(self.backbone.n_stages), rows, val) if cache else (),
+            views=self._views(strategy, np.concatenate([rows, val, *([] if target is None else [target])]))
+            if cache
+            else (),
         )
 
-    def _views(self, strategy: Trained, cut: int, train: np.ndarray, val: np.ndarray) -> tuple[Activations, ...]:
-        """Activations at the cut, aligned with all items; none where the disk is too small."""
-        rows = np.concatenate([train, val])
+    def _views(self, strategy: Trained, rows: np.ndarray) -> tuple[Activations, ...]:
+        """Activations of these rows at the cut, aligned with all items; none where the disk is too small."""
+        cut = strategy.cut(self.backbone.n_stages)
         items = [self.items[row] for row in rows]
         if not freeze.fits_on_disk(self.runner, self.modality, items, cut):
             self.progress.say(f"  the disk has no room for the activations at stage {cut}: its stages run each time")
@@ -174,6 +181,18 @@ class Workshop:
             shard_of[rows], row_of[rows] = kept.shard_of, kept.row_of
             found.append(Activations(kept.shards, shard_of, row_of))
         return tuple(found)
+
+    def _restated(self, strategy: Trained, lesson: Lesson) -> Restated | None:
+        """Batch norms of both domains for strategies that want them, measured once for each cut."""
+        from headstart.engine.restate import measured
+
+        if not strategy.needs_target:
+            return None
+        settings = strategy.settings()
+        key = (strategy.cut(self.backbone.n_stages), len(lesson.train), settings.get("most"), settings.get("own_norms"))
+        if key not in self._measured:
+            self._measured[key] = measured(strategy, lesson)
+        return self._measured[key]
 
     def _solved(self, strategy: Strategy, adapted: Adapted, val_logits: np.ndarray) -> Solved:
         n_stages = self.backbone.n_stages
@@ -194,15 +213,22 @@ class Workshop:
             n_train=n_train,
         )
 
-    def scores(self, solved: Solved, rows: np.ndarray) -> np.ndarray:
-        """Calibrated scores (n, K) of the examples at `rows`."""
-        if solved.adapted.changes is None:
-            features = freeze.side_by_side(self.frozen, solved.stages, rows)
-        else:
-            network = run_as(self.backbone.adapted(solved.adapted.changes), in_float32(self.runner.way))
-            items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
-            features = freeze.embed(network, self.modality, items, digests, solved.stages, self.progress.bar)
+    def scores(self, solved: Solved, rows: np.ndarray, source: bool = False) -> np.ndarray:
+        """Calibrated scores (n, K) of the examples at `rows`; `source` as for `embedded`."""
+        features = self.embedded(solved, rows, source)
         return self.problem.task.scores(solved.adapted.head.logits(features), solved.temperature)
+
+    def embedded(self, solved: Solved, rows: np.ndarray, source: bool = False) -> np.ndarray:
+        """Features (n, D) that the head reads of the examples at `rows`.
+
+        Give `source` for labelled examples of a problem with a target: some networks read the two domains differently.
+        """
+        changes = solved.adapted.changes_for(source)
+        if changes is None:
+            return freeze.side_by_side(self.frozen, solved.stages, rows)
+        network = run_as(self.backbone.adapted(changes), in_float32(self.runner.way))
+        items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
+        return freeze.embed(network, self.modality, items, digests, solved.stages, self.progress.bar)
 
 
 def open_workshop(

@@ -73,19 +73,26 @@ def screen(quiet: bool) -> Screen:
 
 def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -> None:
     """The outcome of a fit: scores beside the baselines, the verdict, and where the rest is."""
+    told = json.loads(model.files["metrics.json"])
     if as_json:
-        told = json.loads(model.files["metrics.json"])
         print_json({**told, "seconds": seconds or told["seconds"], "run": str(model.run)})
         return
     from rich.console import Console
 
-    from headstart.screen import candidate_table, depth_lines, score_table, show
+    from headstart.evidence.adaptation import Adaptation
+    from headstart.screen import candidate_table, depth_lines, score_table, show, ways_table
 
     console = Console(highlight=False)
     for part, view in ((model.plan.depth, depth_lines), (model.plan.candidates[1:], candidate_table)):
         if part:
             console.print()
             show(view(model.plan))
+    if "adaptation" in told:
+        adaptation = Adaptation.from_json(told["adaptation"])
+        console.print()
+        show(ways_table(adaptation))
+        where = "labelled target examples" if adaptation.n_labelled else "the source's own test examples"
+        console.print(f"\nMeasured on {where}:", markup=False)
     console.print()
     show(score_table(model.evidence))
     console.print(f"\nChosen: {model.plan.reason}.", markup=False)

@@ -30,8 +30,14 @@ from headstart.cli.base import (
 def fit(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
+    to: Annotated[str | None, typer.Option(help="Unlabelled data of another domain to adapt to.")] = None,
+    target_labels: Annotated[
+        str | None, typer.Option(help="Column of labels in --to, or auto: they only measure, at the end.")
+    ] = None,
     backbone: Backbones = None,
-    strategy: Annotated[str | None, typer.Option(help="probe, partial, full, lora or auto; default: measured.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="probe, partial, full, lora or auto; with --to coral, dann …; default: measured.")
+    ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,
     plan: Annotated[Path | None, typer.Option(help="plan.json of an earlier run: done again exactly.")] = None,
@@ -56,6 +62,8 @@ def fit(
         dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time)
     model = transfer.fit(
         dataset,
+        to=to,
+        target_labels=target_labels,
         backbone=backbone,
         strategy=strategy,
         freeze=freeze,

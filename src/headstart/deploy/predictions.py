@@ -37,6 +37,11 @@ def test_table(task: Task, modality: Modality, tested: Dataset, test: TestResult
     """The test split as the content of `predictions.parquet`, with the true labels."""
     table = prediction_table(task, [modality.name_in_full(item) for item in tested.inputs], test.scores)
     table.insert(1, "label", tested.column("label"))
+    return table_bytes(table)
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """A table as the content of a parquet file."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from headstart.engine.train import Adapting, Epochs, Lesson, resumable
+from headstart.engine.batching import Epochs
+from headstart.engine.lesson import Lesson, resumable
+from headstart.engine.train import Adapting
 from headstart.strategies.base import Trained
 
 LOWEST, HIGHEST = 1e-6, 1e-2

@@ -13,8 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,16 +20,18 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from headstart.backbones.base import Backbone
+from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
-from headstart.data.batch import batches, shuffled_batches
+from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
-from headstart.engine.fastest import allowed_precision
-from headstart.engine.features import Activations
-from headstart.modalities.base import Modality
+from headstart.engine.batching import Epochs, batch_of, lengths
+from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
+from headstart.engine.restate import own_norms, restate, set_norms
+from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
+from headstart.strategies.batch_norm import BatchNorm
 from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, Task
 
@@ -39,47 +39,19 @@ EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) d
 WARM_UP = 0.1  # share of the steps in which the rate rises
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
-N_EXAMPLES = 2  # that show a network's forms
-
-Sizes = tuple[np.ndarray, np.ndarray]  # mean and scale (D,) of the pooled last stage on train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """What a strategy learns from. Rows index `items`, `y` and the activations alike."""
-
-    backbone: Backbone
-    modality: Modality
-    task: Task
-    items: Sequence[Any]  # N stored items
-    y: np.ndarray  # (N, …) encoded labels
-    train: np.ndarray  # rows that teach
-    val: np.ndarray  # rows that choose
-    seed: int = 0
-    head: LinearHead | None = None  # a solved probe on the pooled last stage
-    pooled: np.ndarray | None = None  # (n_train, D) pooled last stage of the pretrained network on train
-    views: tuple[Activations, ...] = ()  # activations at the cut, the plain ones first; empty: items are run each time
-    checkpoint: Path | None = None  # file to go on from, and to keep after each epoch
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """A trained model, and what validation saw of it."""
-
-    adapted: Adapted
-    val_logits: np.ndarray  # (n_val, K)
-    val_losses: tuple[float, ...]  # after each epoch
-    seconds: float
 
 
 def train(strategy: Trained, lesson: Lesson) -> Learnt:
-    """Train; the weights of the epoch that was best on validation are kept."""
+    """Train; the weights of the epoch that was best on validation are kept, or the last where the strategy says so."""
     keep_memory()
+    check(strategy, lesson)
+    if isinstance(strategy, BatchNorm):
+        return restate(strategy, lesson)
     start = time.perf_counter()
     torch.manual_seed(lesson.seed)
-    upper = resumable(strategy, lesson)
+    upper, lesson = resumable(strategy, lesson), own_norms(strategy, lesson)
     module = Adapting(strategy, lesson, upper)
-    best = Best(module, strategy.patience)
+    best = Best(module)
     rows: Any = range(len(lesson.items))
     epochs = Epochs(strategy, lesson, best.n_epochs)
     loader = DataLoader(
@@ -110,86 +82,12 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
             raise KeyboardInterrupt from end
     module.cpu()
     module.load_state_dict(best.state, strict=False)
-    head = module.linear_head()
-    adapted = Adapted(head, None, min(best.losses), strategy.changes(upper))
+    changes, source_changes = strategy.changes(upper), None
+    if lesson.restated is not None:
+        source_changes = lesson.restated.source
+        changes = Changes({**changes.tensors, **lesson.restated.target.tensors})
+    adapted = Adapted(module.linear_head(), None, best.kept_loss, changes, source_changes)
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
-
-
-def resumable(strategy: Trained, lesson: Lesson) -> Resumable:
-    """The network above the strategy's cut, ready to be trained."""
-    backbone = lesson.backbone
-    few = [lesson.modality.open(lesson.items[row], backbone.detail) for row in lesson.train[:N_EXAMPLES]]
-    upper = Resumable(backbone, strategy.cut(backbone.n_stages), backbone.collate(few), strategy.from_scratch)
-    strategy.prepare(upper)
-    return upper
-
-
-def precision(backbone: Backbone) -> Any:
-    """Lightning's word for the arithmetic of training: bfloat16 for texts where the processor has it, else float32.
-
-    Transformers train twice as fast in it, to the same score; convolutions do not, on a CPU.
-    """
-    if backbone.modality == "image" and not torch.cuda.is_available():
-        return "32-true"
-    able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16-mixed" if able and allowed_precision() != "float32" else "32-true"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Keyword arguments of the network, and the activation at the cut where it is cached."""
-
-    inputs: dict[str, Tensor]
-    activation: Tensor | None
-
-
-def _batch(lesson: Lesson, rows: Sequence[int] | np.ndarray, epoch: int, augment: bool = False) -> Batch:
-    """These rows; in training, each in a view drawn for it and for this epoch."""
-    backbone, modality = lesson.backbone, lesson.modality
-    if not lesson.views:
-        opened = [modality.open(lesson.items[row], backbone.detail) for row in rows]
-        if augment:
-            generators = (np.random.default_rng([lesson.seed, epoch, int(row)]) for row in rows)
-            opened = [modality.augment(item, rng) for item, rng in zip(opened, generators, strict=True)]
-        return Batch(backbone.collate(opened), None)
-    needs_items = backbone.modality != "image"
-    opened = [modality.open(lesson.items[row], backbone.detail) if needs_items else None for row in rows]
-    view = np.zeros(len(rows), dtype=np.int64)
-    if augment and len(lesson.views) > 1:
-        view = np.array([np.random.default_rng([lesson.seed, epoch, int(r)]).integers(len(lesson.views)) for r in rows])
-    pieces = [lesson.views[v].rows([r])[0] for v, r in zip(view, rows, strict=True)]
-    return Batch(backbone.placeholders(opened), stacked(pieces))
-
-
-def stacked(pieces: Sequence[Tensor]) -> Tensor:
-    """Activations of some examples as one batch, texts padded with zeros at the end."""
-    if pieces[0].ndim == 2:
-        return nn.utils.rnn.pad_sequence(list(pieces), batch_first=True)
-    batch = torch.stack(list(pieces))
-    return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
-
-
-def _lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
-    """What each example costs, in the network's own unit; pictures are not opened for it."""
-    if lesson.backbone.modality == "image":
-        return [1] * len(rows)
-    return lesson.backbone.lengths([lesson.modality.open(lesson.items[row]) for row in rows])
-
-
-class Epochs(Sampler[list[int]]):
-    """Batches of rows, in another order each epoch; `epoch` is asked whenever an epoch begins."""
-
-    def __init__(self, strategy: Trained, lesson: Lesson, epoch: Callable[[], int]) -> None:
-        self.rows, self.size, self.seed, self.epoch = lesson.train, strategy.batch_size, lesson.seed, epoch
-        self.lengths = _lengths(lesson, self.rows)
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        seed = int(np.random.SeedSequence([self.seed, self.epoch()]).generate_state(1)[0])
-        for batch in shuffled_batches(self.lengths, self.size, seed):
-            yield [int(row) for row in self.rows[batch]]
 
 
 class Adapting(pl.LightningModule):
@@ -208,26 +106,59 @@ class Adapting(pl.LightningModule):
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("spread", torch.from_numpy(spread))
         self.linear = linear
-        self._val_batches = batches(_lengths(lesson, lesson.val), lesson.backbone.batch_budget)
+        self.extra = strategy.extra(*linear.weight.shape[::-1]) if isinstance(strategy, Aligning) else nn.Identity()
+        self._val_batches = batches(lengths(lesson, lesson.val), lesson.backbone.batch_budget)
         weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
         self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (N, K) in the task's unit."""
-        pooled = self.upper(batch["inputs"], batch["activation"])
-        return self.linear((pooled - self.mean) / self.spread)
+        return self.seen(batch).logits
+
+    def seen(self, batch: Mapping[str, Any]) -> Seen:
+        """What the network makes of the batch."""
+        pooled = (self.upper(batch["inputs"], batch["activation"]) - self.mean) / self.spread
+        return Seen(pooled, self.linear(pooled))
 
     def collate(self, rows: Sequence[int], epoch: int) -> dict[str, Any]:
-        """A training batch of these rows."""
-        batch = _batch(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
-        y = self.lesson.y[list(rows)]
+        """A training batch of these rows; y is that of the source, which comes first."""
+        batch = batch_of(self.lesson, rows, epoch, self.strategy.augment or self.strategy.views > 1)
+        y = self.lesson.y[list(rows[: len(rows) // 2] if self.strategy.needs_target else rows)]
         if (self.origin, self.scale) != (0.0, 1.0):
             y = ((y - self.origin) / self.scale).astype(np.float32)
         return {"inputs": batch.inputs, "activation": batch.activation, "y": torch.as_tensor(y)}
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Mean loss of the batch."""
-        return self.lesson.task.training_loss(self(batch).float(), batch["y"], self.class_weight).mean()
+        """Mean loss of the batch; of an aligning strategy, with its domain loss."""
+        y, strategy = batch["y"], self.strategy
+        source, target = self.by_domain(batch, len(y))
+        loss = self.lesson.task.training_loss(source.logits, y, self.class_weight).mean()
+        if isinstance(strategy, Aligning):
+            pair = Pair(source, target, y, progress=min(1.0, self.global_step / self.n_steps))
+            with torch.autocast(self.device.type, enabled=False):
+                loss = loss + strategy.domain_weight * strategy.domain_loss(pair, self.extra)
+        return loss
+
+    def by_domain(self, batch: Mapping[str, Any], n: int) -> tuple[Seen, Seen]:
+        """What the network makes of the n examples of the source and of the target's behind them, in float32.
+
+        One pass for both, unless each has statistics of its own.
+        """
+        parts = (slice(n), slice(n, None))
+        if self.lesson.restated is None:
+            seen = self.seen(batch)
+            found = [Seen(seen.pooled[part], seen.logits[part]) for part in parts]
+        else:
+            found = []
+            for part, norms in zip(parts, (self.lesson.restated.source, self.lesson.restated.target), strict=True):
+                set_norms(self.upper.network, norms)
+                inputs = {name: one[part] for name, one in batch["inputs"].items()}
+                activation = batch["activation"]
+                found.append(
+                    self.seen({"inputs": inputs, "activation": None if activation is None else activation[part]})
+                )
+        source, target = (Seen(seen.pooled.float(), seen.logits.float()) for seen in found)
+        return source, target
 
     def on_train_epoch_start(self) -> None:
         """Modes, what is trained, and everything random, as strategy, seed and epoch say."""
@@ -245,7 +176,8 @@ class Adapting(pl.LightningModule):
         self._stages = [(stage, self.upper.stage_parameters(stage)) for stage, rate in enumerate(rates) if rate]
         groups = []
         parts = [(rates[stage], parameters) for stage, parameters in self._stages]
-        parts.append((self.strategy.learning_rate * self.strategy.head_rate, list(self.linear.parameters())))
+        beside = [*self.linear.parameters(), *self.extra.parameters()]
+        parts.append((self.strategy.learning_rate * self.strategy.head_rate, beside))
         for rate, parameters in parts:
             for some, decay in ((True, self.strategy.weight_decay), (False, 0.0)):  # biases and norms do not decay
                 chosen = [p for p in parameters if (p.ndim > 1) == some]
@@ -279,8 +211,10 @@ class Adapting(pl.LightningModule):
         lesson = self.lesson
         out: np.ndarray | None = None
         self.eval()
+        if lesson.restated is not None:
+            set_norms(self.upper.network, lesson.restated.source)
         for index in self._val_batches:
-            batch = _batch(lesson, lesson.val[index], 0)
+            batch = batch_of(lesson, lesson.val[index], 0)
             moved = self.transfer_batch_to_device(
                 {"inputs": batch.inputs, "activation": batch.activation}, self.device, 0
             )
@@ -300,10 +234,11 @@ class Adapting(pl.LightningModule):
 
 
 class Best(pl.Callback):
-    """After each epoch: the loss on validation, the best weights so far, and whether to go on."""
+    """After each epoch: the loss on validation, the weights to keep so far, and whether to go on."""
 
-    def __init__(self, module: Adapting, patience: int) -> None:
-        self.module, self.patience = module, patience
+    def __init__(self, module: Adapting) -> None:
+        self.module = module
+        self.patience, self.keeps_last = module.strategy.patience, module.strategy.keeps_last
         self.state: dict[str, Tensor] = {}
         self.logits = np.empty((0, 0), dtype=np.float32)
         self.losses: list[float] = []
@@ -314,17 +249,22 @@ class Best(pl.Callback):
         lesson = self.module.lesson
         logits = self.module.val_logits()
         loss = calibrated_loss(lesson.task, lesson.y[lesson.val], logits)
-        if not self.losses or loss < min(self.losses):
+        if self.keeps_last or not self.losses or loss < min(self.losses):
             self.state = {name: value.detach().cpu().clone() for name, value in self.module.learnt().items()}
             self.logits = logits
         self.losses.append(loss)
-        if len(self.losses) - int(np.argmin(self.losses)) > self.patience:
+        if not self.keeps_last and len(self.losses) - int(np.argmin(self.losses)) > self.patience:
             trainer.should_stop = True
         if lesson.checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
             making = lesson.checkpoint.with_suffix(".making")
             trainer.save_checkpoint(making)
             os.replace(making, lesson.checkpoint)
             self.since = time.monotonic()
+
+    @property
+    def kept_loss(self) -> float:
+        """The validation loss of the weights that are kept."""
+        return self.losses[-1] if self.keeps_last else min(self.losses)
 
     def n_epochs(self) -> int:
         """How many are done; Lightning's own count is not yet right when a resumed run draws its first batch."""
@@ -362,7 +302,7 @@ def _first_head(
     strategy: Trained, lesson: Lesson, upper: Resumable, unit: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, nn.Linear]:
     """(mean, spread) of the pooled last stage, and the head on it: the solved probe's, or one of zeros."""
-    batch = _batch(lesson, lesson.train[:1], 0)
+    batch = batch_of(lesson, lesson.train[:1], 0)
     with torch.no_grad():
         width = upper.eval()(batch.inputs, batch.activation).shape[1]
     mean, spread = np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32)

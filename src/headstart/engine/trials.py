@@ -27,11 +27,11 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
-from headstart.engine.train import Learnt, Lesson, precision
+from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
 
-CHANGE = "change."
+CHANGE, SOURCE_CHANGE = "change.", "source-change."
 
 
 def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
@@ -49,6 +49,8 @@ def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
     for rows in (lesson.train, lesson.val):
         sha.update("\n".join(digests[row] for row in rows).encode())
         sha.update(np.ascontiguousarray(lesson.y[rows]).tobytes())
+    if lesson.target is not None:
+        sha.update("\n".join(["target", *(digests[row] for row in lesson.target)]).encode())
     if lesson.head is not None:
         sha.update(lesson.head.weight.tobytes() + lesson.head.bias.tobytes())
     return sha.hexdigest()
@@ -88,9 +90,11 @@ class Trials:
             save_file(_tensors(learnt), making)
             about: dict[str, Any] = {
                 "val_loss": learnt.adapted.val_loss,
+                "strength": learnt.adapted.strength,
                 "losses": list(learnt.val_losses),
                 "seconds": learnt.seconds,
                 "changed": learnt.adapted.changes is not None,
+                "source_changed": learnt.adapted.source_changes is not None,
             }
             about["sha256"] = _seal(making, about)
             os.replace(making, self.folder / f"{key}.safetensors")
@@ -114,17 +118,26 @@ def _seal(file: Path, about: Mapping[str, Any]) -> str:
 
 
 def _tensors(learnt: Learnt) -> dict[str, torch.Tensor]:
-    head, changes = learnt.adapted.head, learnt.adapted.changes
+    head = learnt.adapted.head
     found = {
         "weight": torch.from_numpy(np.ascontiguousarray(head.weight)),
         "bias": torch.from_numpy(np.ascontiguousarray(head.bias)),
         "val_logits": torch.from_numpy(np.ascontiguousarray(learnt.val_logits)),
     }
-    return found | {f"{CHANGE}{name}": t.contiguous() for name, t in (changes.tensors if changes else {}).items()}
+    for prefix, changes in ((CHANGE, learnt.adapted.changes), (SOURCE_CHANGE, learnt.adapted.source_changes)):
+        found |= {f"{prefix}{name}": t.contiguous() for name, t in (changes.tensors if changes else {}).items()}
+    return found
 
 
 def _learnt(tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> Learnt:
-    changed = {name.removeprefix(CHANGE): t for name, t in tensors.items() if name.startswith(CHANGE)}
-    head = LinearHead(tensors["weight"].numpy(), tensors["bias"].numpy())
-    adapted = Adapted(head, None, about["val_loss"], Changes(changed) if about["changed"] else None)
+    def changes(prefix: str) -> Changes:
+        return Changes({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
+
+    adapted = Adapted(
+        head=LinearHead(tensors["weight"].numpy(), tensors["bias"].numpy()),
+        strength=about["strength"],
+        val_loss=about["val_loss"],
+        changes=changes(CHANGE) if about["changed"] else None,
+        source_changes=changes(SOURCE_CHANGE) if about["source_changed"] else None,
+    )
     return Learnt(adapted, tensors["val_logits"].numpy(), tuple(about["losses"]), about["seconds"])

@@ -65,6 +65,11 @@ class Plan:
     way: str = "float32"  # in which the frozen network was run
     crosswise: bool = True  # whether cross-validation chooses where labels are few
 
+    @property
+    def solved(self) -> bool:
+        """Whether the backbone stayed as it was under a head that was solved on its frozen features."""
+        return self.strategy == "probe" or "stages" in self.settings
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)

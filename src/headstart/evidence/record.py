@@ -13,7 +13,9 @@ import numpy as np
 from headstart.backbones.base import Provenance
 from headstart.data.audit import Finding
 from headstart.evidence import words
+from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
+from headstart.evidence.gap import Clouds
 from headstart.evidence.plan import Plan
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Task
@@ -62,6 +64,8 @@ class Record:
     command: str  # what makes this run again
     created: str  # ISO 8601, UTC
     versions: dict[str, str]  # library -> version
+    adaptation: Adaptation | None = None  # the way to an unlabelled target, where there is one
+    clouds: tuple[tuple[str, Clouds], ...] = ()  # title, both domains in two dimensions
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
@@ -79,6 +83,7 @@ class Record:
             "command": self.command,
             "created": self.created,
             "versions": self.versions,
+            **({"adaptation": self.adaptation.to_json()} if self.adaptation else {}),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,37 +55,19 @@ def defined_on(metrics: tuple[Metric, ...], task: Task, y: np.ndarray, y_train: 
     return metrics[0]
 
 
-def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "transfer") -> Evidence:
-    """Every score with its interval, beside the baselines, and the verdict.
+Claim = Callable[[Metric, dict[str, Scores], dict[str, Scores]], tuple[str, bool | None]]
+# (the metric to speak of, system -> scores, system -> model minus system) -> (what may be claimed, whether it paid)
 
-    `classical` is the title of the classical model; `transfer` that of the adapted one, where the classical ships.
-    A test split of one class defines no ROC AUC, for example: the verdict then speaks of the next metric.
-    PlanError when it was asked for; DataError when none is defined.
+
+def weigh_systems(scales: Scales, y: np.ndarray, systems: Mapping[str, np.ndarray], claim: Claim) -> Evidence:
+    """Every score with its interval, paired differences to the model, and what `claim` makes of them.
+
+    `systems` holds scores (N, K) by name, MODEL among them. A test split of one class defines no ROC AUC, for example:
+    the claim then speaks of the next metric. PlanError when it was asked for; DataError when none is defined.
     """
-    weights = scales.resamples(len(test.y))
-    adapted = test.scores if test.transfer is None else test.transfer
-    systems = {MODEL: test.scores, scales.naive: test.naive}
-    systems |= {transfer: adapted} if test.ships_classical else {classical: test.classical}
-    systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
-    scores, differences = compare(scales.metrics, test.y, systems, MODEL, weights, scales.n_groups)
+    scores, differences = compare(scales.metrics, y, systems, MODEL, scales.resamples(len(y)), scales.n_groups)
     primary = _primary(scales, scores[MODEL])
-    shown = transfer if test.ships_classical else MODEL
-    gain = differences[transfer][primary.name] if test.ships_classical else differences[classical][primary.name]
-    gain = Score(-gain.value, -gain.high, -gain.low) if test.ships_classical else gain
-    beside = None
-    if test.scratch is not None:
-        rivals = {MODEL: adapted, SCRATCH: test.scratch}
-        beside = compare([primary], test.y, rivals, MODEL, weights, scales.n_groups)[1][SCRATCH].get(primary.name)
-    measured = Measured(
-        primary,
-        scores[shown][primary.name],
-        gain,
-        classical,
-        ships_rival=test.ships_classical,
-        over_scratch=beside,
-        scratch_epochs=test.scratch_epochs,
-    )
-    sentence, paid = verdict(measured, len(test.y), scales.n_groups)
+    sentence, paid = claim(primary, scores, differences)
     return Evidence(
         primary=primary.name,
         titles={m.name: m.title for m in scales.metrics},
@@ -97,6 +79,42 @@ def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "tra
         paid=paid,
         n_resamples=N_RESAMPLES,
     )
+
+
+def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "transfer") -> Evidence:
+    """An adapted model beside the majority guess, the classical model and the same network from scratch.
+
+    `classical` is the title of the classical model; `transfer` that of the adapted one, where the classical ships.
+    Errors as in `weigh_systems`.
+    """
+    adapted = test.scores if test.transfer is None else test.transfer
+    systems = {MODEL: test.scores, scales.naive: test.naive}
+    systems |= {transfer: adapted} if test.ships_classical else {classical: test.classical}
+    systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
+
+    def claim(primary: Metric, scores: dict[str, Scores], differences: dict[str, Scores]) -> tuple[str, bool | None]:
+        gain = differences[transfer if test.ships_classical else classical][primary.name]
+        measured = Measured(
+            primary,
+            scores[transfer if test.ships_classical else MODEL][primary.name],
+            Score(-gain.value, -gain.high, -gain.low) if test.ships_classical else gain,
+            classical,
+            ships_rival=test.ships_classical,
+            over_scratch=_over_scratch(scales, test, adapted, primary),
+            scratch_epochs=test.scratch_epochs,
+        )
+        return verdict(measured, len(test.y), scales.n_groups)
+
+    return weigh_systems(scales, test.y, systems, claim)
+
+
+def _over_scratch(scales: Scales, test: TestResult, adapted: np.ndarray, primary: Metric) -> Score | None:
+    """The adapted network minus the same one from scratch, paired; None where that was not trained."""
+    if test.scratch is None:
+        return None
+    rivals = {MODEL: adapted, SCRATCH: test.scratch}
+    weights = scales.resamples(len(test.y))
+    return compare([primary], test.y, rivals, MODEL, weights, scales.n_groups)[1][SCRATCH].get(primary.name)
 
 
 def _primary(scales: Scales, scores: Scores) -> Metric:

@@ -8,8 +8,6 @@ from headstart.evidence import words
 from headstart.evidence.plan import Candidate, DepthPoint, Plan
 from headstart.report import lines, plots
 
-ABOVE: dict[str, Literal["unused", "trained", "adapted"]] = {"probe": "unused", "lora": "adapted"}  # else trained
-
 
 class Side(NamedTuple):
     """A probe on several stages side by side."""
@@ -42,6 +40,11 @@ class Considered(NamedTuple):
     chosen: bool
 
 
+def above_cut(plan: Plan) -> Literal["unused", "trained", "adapted"]:
+    """What became of the stages above the cut."""
+    return "unused" if plan.solved else "adapted" if plan.strategy == "lora" else "trained"
+
+
 def view(plan: Plan) -> dict[str, Any]:
     """What the template needs to know of a plan."""
     several = len({one.backbone for one in plan.candidates}) > 1
@@ -58,7 +61,7 @@ def view(plan: Plan) -> dict[str, Any]:
 
 def read_stages(plan: Plan) -> tuple[int, ...]:
     """Indices of the stages that the shipped probe reads; none for any other model."""
-    if plan.strategy != "probe" or plan.ships == "classical":
+    if not plan.solved or plan.ships == "classical":
         return ()
     return tuple(sorted(plan.settings.get("stages") or (plan.cut - 1,)))
 
@@ -90,7 +93,7 @@ def passes(cost: float) -> str:
 
 def boxes(plan: Plan) -> list[plots.Box]:
     """The stages and the head, input first."""
-    above = ABOVE.get(plan.strategy, "trained")
+    above = above_cut(plan)
     several = read_stages(plan) if len(read_stages(plan)) > 1 else ()
     below = [
         plots.Box("read" if index in several else "frozen", name)
@@ -104,7 +107,7 @@ def boxes(plan: Plan) -> list[plots.Box]:
 def key(plan: Plan) -> list[tuple[str, str]]:
     """(kind, words) for the key under the strip."""
     below, above = plan.stage_names[: plan.cut], plan.stage_names[plan.cut :]
-    kind = ABOVE.get(plan.strategy, "trained")
+    kind = above_cut(plan)
     read = [plan.stage_names[index] for index in read_stages(plan) if index < len(plan.stage_names)]
     found = []
     if below:
@@ -148,7 +151,7 @@ def _depth(plan: Plan) -> Depth:
 
 def _sides(plan: Plan) -> tuple[str, str]:
     """What the two sides of the cut are called."""
-    kind = ABOVE.get(plan.strategy, "trained")
+    kind = above_cut(plan)
     return "frozen", {"unused": "left out", "adapted": "adapted"}.get(kind, "trained")
 
 

@@ -15,7 +15,7 @@ from headstart.evidence import words
 from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.record import Record
-from headstart.report import frozen, outcomes, plots
+from headstart.report import domains, frozen, outcomes, plots
 from headstart.report.page import fill, sentence
 
 THIS = "this model"
@@ -35,6 +35,7 @@ def _view(record: Record) -> dict[str, Any]:
         "mark": plots.verdict_mark(record.evidence.paid),
         "total_seconds": sum(record.seconds.values()),
         **frozen.view(record.plan),
+        **domains.view(record),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],

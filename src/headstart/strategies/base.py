@@ -21,6 +21,7 @@ class Part:
 
     features: Any  # (N, D) float32 array, or a sparse matrix for classical features
     y: np.ndarray
+    weights: np.ndarray | None = None  # (N,) how much each example counts; None is all the same
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Adapted:
     strength: float | None  # regularisation strength that validation chose; None for a head that was trained
     val_loss: float  # mean loss on validation
     changes: Changes | None = None  # what it changed in the backbone
+    source_changes: Changes | None = None  # what takes the place of some of them where the source domain is read
+
+    def changes_for(self, source: bool) -> Changes | None:
+        """What differs from the pretrained network where the source domain is read, or any other examples."""
+        if not source or self.changes is None or self.source_changes is None:
+            return self.changes
+        return Changes({**self.changes.tensors, **self.source_changes.tensors})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,7 @@ class Strategy(ABC):
     """Settings of one way to learn. One public subclass a file, named after the file."""
 
     title: ClassVar[str]  # for people: "linear probe"
+    needs_target: ClassVar[bool] = False  # whether it learns from the unlabelled examples of a target domain too
 
     @abstractmethod
     def cut(self, n_stages: int) -> int:
@@ -70,10 +79,15 @@ class Trained(Strategy):
 
     from_probe: ClassVar[bool] = True  # whether the head starts as the solved probe
     from_scratch: ClassVar[bool] = False  # whether the backbone starts with random weights
+    keeps_last: ClassVar[bool] = False  # whether the last epoch is kept, not the one that is best on validation
     backward_cost: ClassVar[float] = 2.0  # of the way back above the cut, in forward passes; of adapters too
 
     def prepare(self, upper: Resumable) -> None:
         """Change the network in place before it is trained; what is trained has `requires_grad`."""
+
+    def suits(self, network: nn.Module) -> bool:
+        """Whether it can do anything with this network."""
+        return True
 
     def rates(self, n_stages: int) -> list[float]:
         """The peak learning rate of every stage, 0.0 below the cut."""

@@ -6,7 +6,7 @@ Alain & Bengio 2016 (arXiv:1610.01644) read off with such probes what each layer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from headstart.tasks.base import LinearHead, Task
 
 N_FOLDS = 5  # of cross-validation, where labels are few
 PATIENCE = 2  # strengths in a row that may be no better on validation before the path is left
+
+Path = Iterator[tuple[float, LinearHead]]  # regularisation strengths, strongest first, and their heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +52,7 @@ class Probe(Strategy):
         """The head of the strength that does best on validation; it takes raw features. DataError when val is empty."""
         if len(val.y) == 0:
             raise DataError("The val split is empty, so no regularisation can be chosen. Give it some examples.")
-        features, unfold = standardised(train.features)
-        best, n_worse = None, 0
-        for strength, standard_head in task.heads(features, train.y, seed, self.class_weight):
-            head = unfold(standard_head)
-            loss = float(task.losses(val.y, task.scores(head.logits(val.features))).mean())
-            if best is None or loss < best.val_loss:
-                best, n_worse = Adapted(head, strength, loss), 0
-            else:
-                n_worse += 1
-            if n_worse == PATIENCE:
-                break
-        assert best is not None, f"{type(task).__name__}.heads gave no head at all"
-        return best
+        return best_on_path(task, self._path(task, train, seed), val)
 
     def cross_adapt(self, task: Task, part: Part, seed: int) -> tuple[Adapted, np.ndarray]:
         """(the head on all examples, logits (N, K) of each example from a head that has not seen it).
@@ -72,7 +62,7 @@ class Probe(Strategy):
         """
         folds = _folds(task, part.y, seed)
         rests = [np.setdiff1d(np.arange(len(part.y)), fold) for fold in folds]
-        paths = [self._path(task, Part(part.features[rest], part.y[rest]), seed) for rest in rests]
+        paths = [list(self._path(task, _rows(part, rest), seed)) for rest in rests]
         n_steps = min(len(path) for path in paths)
         best_loss, best_step, best_logits = np.inf, 0, np.empty((0, 0), dtype=np.float32)
         for step in range(n_steps):
@@ -83,13 +73,34 @@ class Probe(Strategy):
             loss = float(task.losses(part.y, task.scores(logits)).mean())
             if loss < best_loss:
                 best_loss, best_step, best_logits = loss, step, logits
-        strength, head = self._path(task, part, seed)[best_step]
+        strength, head = list(self._path(task, part, seed))[best_step]
         return Adapted(head, strength, best_loss), best_logits
 
-    def _path(self, task: Task, part: Part, seed: int) -> list[tuple[float, LinearHead]]:
+    def _path(self, task: Task, part: Part, seed: int) -> Path:
         """(strength, head on raw features), strongest first."""
         features, unfold = standardised(part.features)
-        return [(s, unfold(head)) for s, head in task.heads(features, part.y, seed, self.class_weight)]
+        for strength, head in task.heads(features, part.y, seed, self.class_weight, part.weights):
+            yield strength, unfold(head)
+
+
+def best_on_path(task: Task, path: Path, val: Part) -> Adapted:
+    """The head of the strength that does best on validation; the path is left where it only gets worse."""
+    best, n_worse = None, 0
+    for strength, head in path:
+        loss = float(task.losses(val.y, task.scores(head.logits(val.features))).mean())
+        if best is None or loss < best.val_loss:
+            best, n_worse = Adapted(head, strength, loss), 0
+        else:
+            n_worse += 1
+        if n_worse == PATIENCE:
+            break
+    assert best is not None, f"{type(task).__name__}.heads gave no head at all"
+    return best
+
+
+def _rows(part: Part, rows: np.ndarray) -> Part:
+    weights = None if part.weights is None else part.weights[rows]
+    return Part(part.features[rows], part.y[rows], weights)
 
 
 def _folds(task: Task, y: np.ndarray, seed: int) -> list[np.ndarray]:

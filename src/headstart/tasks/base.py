@@ -69,12 +69,18 @@ class Task(ABC):
 
     @abstractmethod
     def heads(
-        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+        self,
+        features: Any,
+        y: np.ndarray,
+        seed: int,
+        class_weight: str | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Iterator[tuple[float, LinearHead]]:
         """(regularisation strength, solved head) along a path of strengths, strongest first.
 
         `features` (N, D) is a standardised float32 array or a sparse matrix. `class_weight` "balanced" lets every
-        class count the same; it means nothing for a number.
+        class count the same; it means nothing for a number. `sample_weight` (N,), not negative, says how much each
+        example counts; only their ratios matter.
         """
 
     @abstractmethod

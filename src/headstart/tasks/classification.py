@@ -57,20 +57,26 @@ class Classification(Task):
         return class_indices(labels, self.class_names)
 
     def heads(
-        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+        self,
+        features: Any,
+        y: np.ndarray,
+        seed: int,
+        class_weight: str | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Iterator[tuple[float, LinearHead]]:
         """(C, head) of multinomial logistic regression, strongest regularisation (smallest C) first.
 
         A class that train does not hold gets a constant logit that amounts to half an example. DataError when train
         holds one class only.
         """
+        features, y, sample_weight = linear.counted(features, y, sample_weight)
         present = np.unique(y)
         if len(present) < 2:
             raise DataError(
                 f"The train split holds only the class {self.class_names[present[0]]!r}; it needs at least two. "
                 "Give other splits, or more examples."
             )
-        for strength, (weight, bias) in linear.logistic_path(features, y, class_weight):
+        for strength, (weight, bias) in linear.logistic_path(features, y, class_weight, sample_weight):
             if len(present) == 2:  # one logit z; the softmax of (-z/2, z/2) is its sigmoid
                 weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
             # The solver's logits sum to 0, so the largest is never below 0.

@@ -55,14 +55,20 @@ class Multilabel(Task):
         return y
 
     def heads(
-        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+        self,
+        features: Any,
+        y: np.ndarray,
+        seed: int,
+        class_weight: str | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Iterator[tuple[float, LinearHead]]:
         """(C, head) of one logistic regression a label, strongest regularisation (smallest C) first.
 
         A label that all or no train examples have gets a constant logit, half an example away from certainty.
         """
+        features, y, sample_weight = linear.counted(features, y, sample_weight)
         varying = np.flatnonzero(y.min(axis=0) < y.max(axis=0))
-        for strength, (weight, bias) in linear.logistic_path(features, y[:, varying], class_weight):
+        for strength, (weight, bias) in linear.logistic_path(features, y[:, varying], class_weight, sample_weight):
             head = LinearHead(
                 np.zeros((y.shape[1], features.shape[1]), dtype=np.float32), logit(_frequencies(y)).astype(np.float32)
             )

@@ -51,11 +51,16 @@ class Regression(Task):
         return np.array([_number(label) for label in labels], dtype=np.float32)
 
     def heads(
-        self, features: Any, y: np.ndarray, seed: int, class_weight: str | None = None
+        self,
+        features: Any,
+        y: np.ndarray,
+        seed: int,
+        class_weight: str | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Iterator[tuple[float, LinearHead]]:
         """(alpha, head) of ridge regression, strongest regularisation (largest alpha) first, in the label's unit."""
         mean, scale = y.mean(dtype=np.float64), y.std(dtype=np.float64) or 1.0
-        for alpha, (weight, bias) in linear.ridge_path(features, (y - mean) / scale):
+        for alpha, (weight, bias) in linear.ridge_path(features, (y - mean) / scale, sample_weight):
             yield alpha, LinearHead((weight * scale).astype(np.float32), (bias * scale + mean).astype(np.float32))
 
     def training_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:

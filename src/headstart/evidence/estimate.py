@@ -1,0 +1,84 @@
+"""An estimate of accuracy on an unlabelled target, from source validation and the target's probabilities.
+
+Two ways, neither of which is a measurement: average thresholded confidence (ATC, Garg et al. 2022, arXiv:2201.04234),
+the share of target examples that are surer than a threshold which as many of validation exceed as are right there; and
+the difference of confidences (DoC, Guillory et al. 2021, arXiv:2107.03315), the accuracy on validation less what the
+mean confidence falls by. Both hope that confidence means on the target what it meant on the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.evidence.base import Score
+from headstart.evidence.intervals import PERCENTILES
+
+N_RESAMPLES = 1000
+TINY = 1e-12  # below it a probability has no logarithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyEstimate:
+    """What accuracy on the target may be; estimated, not measured."""
+
+    estimate: Score  # the mean of both; its interval spans both and theirs
+    threshold: Score  # average thresholded confidence
+    difference: Score  # difference of confidences
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> AccuracyEstimate:
+        """The inverse of `to_json`."""
+        return cls(**{name: Score(**score) for name, score in saved.items()})
+
+
+def estimate_accuracy(
+    y_val: np.ndarray, val_probabilities: np.ndarray, target_probabilities: np.ndarray, seed: int = 0
+) -> AccuracyEstimate:
+    """From labels (m,), their probabilities (m, K) and those of the target (t, K).
+
+    The intervals resample validation and target; that of the estimate runs from the lower end of the lower of the two
+    to the upper end of the upper, so that it shows where they disagree. No interval can tell how wrong both are.
+    """
+    right = val_probabilities.argmax(axis=1) == y_val
+    ways = {
+        "threshold": (thresholded, _certainty(val_probabilities), _certainty(target_probabilities)),
+        "difference": (differing, val_probabilities.max(axis=1), target_probabilities.max(axis=1)),
+    }
+    found = {}
+    for name, (way, val, target) in ways.items():
+        rng = np.random.default_rng(seed)
+        drawn = []
+        for _ in range(N_RESAMPLES):
+            rows = rng.integers(len(val), size=len(val))
+            drawn.append(way(right[rows], val[rows], target[rng.integers(len(target), size=len(target))]))
+        low, high = np.percentile(drawn, PERCENTILES)
+        found[name] = Score(way(right, val, target), float(low), float(high))
+    one, other = found.values()
+    middle = (one.value + other.value) / 2
+    both = Score(middle, min(one.low, other.low, middle), max(one.high, other.high, middle))
+    return AccuracyEstimate(estimate=both, **found)
+
+
+def thresholded(right: np.ndarray, val: np.ndarray, target: np.ndarray) -> float:
+    """ATC: share of target certainties (t,) at or above the threshold that a share right.mean() of val (m,) reaches."""
+    n_right = int(right.sum())
+    if n_right == 0:
+        return 0.0
+    return float(np.mean(target >= np.sort(val)[len(val) - n_right]))
+
+
+def differing(right: np.ndarray, val: np.ndarray, target: np.ndarray) -> float:
+    """DoC: accuracy on validation less the fall of mean confidence from val (m,) to target (t,), between 0 and 1."""
+    return float(np.clip(right.mean() - (val.mean() - target.mean()), 0, 1))
+
+
+def _certainty(probabilities: np.ndarray) -> np.ndarray:
+    """Negative entropy (n,), which the paper found better than the largest probability."""
+    return np.asarray((probabilities * np.log(probabilities.clip(TINY))).sum(axis=1))
