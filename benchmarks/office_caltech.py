@@ -34,7 +34,7 @@ from sklearn.svm import SVC
 from benchmarks.fit import ROOT, SHARED
 from headstart.alignments.coral import Coral
 from headstart.alignments.identity import Identity
-from headstart.alignments.solve import Domains, Solution, solve
+from headstart.alignments.solve import Sides, Solution, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca
 from headstart.alignments.transport import Transport
@@ -172,7 +172,7 @@ def solved(source: Domain, target: Domain, seed: int) -> dict[str, Solution]:
     task = Classification(class_names=tuple("0123456789"), positive="9")
     x, y = source[0].astype(np.float32), source[1]
     train, val = split(y, seed)
-    domains = Domains(train=Part(x[train], y[train]), val=Part(x[val], y[val]), target=target[0].astype(np.float32))
+    domains = Sides(train=Part(x[train], y[train]), val=Part(x[val], y[val]), target=target[0].astype(np.float32))
     alignments = [ALIGNMENTS.get(name)() for name in ALIGNMENTS.names()]
     return {one.title: solve(one, task, domains, seed) for one in alignments}
 

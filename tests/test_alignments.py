@@ -20,7 +20,7 @@ from headstart.alignments.identity import Identity
 from headstart.alignments.jdot import Jdot
 from headstart.alignments.kernel_mean import KernelMean
 from headstart.alignments.moments import Moments
-from headstart.alignments.solve import Domains, Solution, common_scale, fold, solve
+from headstart.alignments.solve import Sides, Solution, common_scale, fold, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca, transfer_components
 from headstart.alignments.transport import Transport
@@ -49,10 +49,10 @@ def blobs(n: int, seed: int, turn: bool = False) -> Part:
     return Part(x.astype(np.float32), y)
 
 
-def domains(turn: bool = True, n: int = 90) -> tuple[Domains, Part]:
+def domains(turn: bool = True, n: int = 90) -> tuple[Sides, Part]:
     """Source, and a target whose labels only the test sees."""
     target = blobs(n, 3, turn)
-    return Domains(train=blobs(n, 1), val=blobs(45, 2), target=target.features), target
+    return Sides(train=blobs(n, 1), val=blobs(45, 2), target=target.features), target
 
 
 def made(name: str) -> Alignment:
@@ -120,7 +120,7 @@ class TestContract:
         def changed(features: np.ndarray) -> np.ndarray:
             return (features.astype(float) * unit + zero).astype(np.float32)
 
-        other = Domains(
+        other = Sides(
             train=Part(changed(data.train.features), data.train.y),
             val=Part(changed(data.val.features), data.val.y),
             target=changed(data.target),
@@ -131,7 +131,7 @@ class TestContract:
     def test_more_columns_than_rows(self, name: str) -> None:
         rng = np.random.default_rng(0)
         y = np.arange(20) % K
-        wide = Domains(
+        wide = Sides(
             train=Part(rng.normal(size=(20, 40)).astype(np.float32), y),
             val=Part(rng.normal(size=(6, 40)).astype(np.float32), y[:6]),
             target=rng.normal(size=(15, 40)).astype(np.float32) * np.r_[np.zeros(5), np.ones(35)].astype(np.float32),
@@ -331,10 +331,10 @@ def test_common_scale_makes_both_domains_together_standard() -> None:
 
 def test_a_domain_of_one_and_an_empty_validation_are_errors() -> None:
     data, _ = domains()
-    one = Domains(train=data.train, val=data.val, target=data.target[:1])
+    one = Sides(train=data.train, val=data.val, target=data.target[:1])
     with pytest.raises(DataError, match="The target holds 1 examples to align by; it takes at least 2"):
         solve(Identity(), TASK, one, 0)
-    empty = Domains(train=data.train, val=Part(data.val.features[:0], data.val.y[:0]), target=data.target)
+    empty = Sides(train=data.train, val=Part(data.val.features[:0], data.val.y[:0]), target=data.target)
     with pytest.raises(DataError, match="The val split is empty"):
         solve(Identity(), TASK, empty, 0)
 

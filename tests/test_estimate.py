@@ -63,3 +63,19 @@ def test_json_round_trip_and_seed() -> None:
     found = estimate_accuracy(y_val, val, val, seed=2)
     assert AccuracyEstimate.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert estimate_accuracy(y_val, val, val, seed=2) == found
+
+
+def test_the_consensus_of_several_candidates_holds_an_estimate_down() -> None:
+    """A candidate that is sure of everything, but that the others contradict in half of its answers."""
+    y = np.array([0, 1] * 20)
+    val = np.where(np.eye(2)[y] == 1, 0.99, 0.01)
+    sure = np.where(np.eye(2)[np.zeros(60, dtype=int)] == 1, 0.999, 0.001)
+    others = np.eye(2)[np.repeat([0, 1], 30)]
+    alone = estimate_accuracy(y, val, sure)
+    held = estimate_accuracy(y, val, sure, consensus=others)
+    assert alone.estimate.value > 0.95
+    assert held.estimate.value == held.agreement.value == 0.5
+    assert held.estimate.low <= 0.5 <= held.estimate.high == alone.estimate.high
+    agreeing = estimate_accuracy(y, val, sure, consensus=sure)
+    assert agreeing.estimate.value == alone.estimate.value
+    assert AccuracyEstimate.from_json(held.to_json()) == held

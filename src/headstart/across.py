@@ -11,8 +11,7 @@ import numpy as np
 
 from headstart import adapt, registry
 from headstart.alignments.base import Alignment
-from headstart.alignments.solve import Domains as Sides
-from headstart.alignments.solve import solve
+from headstart.alignments.solve import Sides, solve
 from headstart.domains import Domains
 from headstart.engine import freeze
 from headstart.errors import DataError, PlanError, did_you_mean, listed
@@ -110,6 +109,13 @@ class Crossed:
     def asked_for(self) -> bool:
         """Whether the user named the way."""
         return self.crossing.wishes.plan is None and self.crossing.named not in (None, AUTO)
+
+    @property
+    def consensus(self) -> np.ndarray | None:
+        """Mean probabilities (t, K) of all ways on the target examples that are judged; None where two cannot agree."""
+        if len(self.tried) < label_free.FEWEST:
+            return None
+        return np.mean([one.outlook.target_probabilities for one in self.tried], axis=0)
 
     @property
     def trusted(self) -> bool:
@@ -243,17 +249,26 @@ def aligned(crossing: Crossing, name: str, settings: dict[str, Any]) -> Tried:
 
 
 def affordable(crossing: Crossing) -> Iterator[Tried]:
-    """Trainings with the target beside, the cheapest first, while the budget lasts."""
+    """Trainings with the target beside, the most promising first, while the budget that was given lasts.
+
+    Without a budget there are none: solved ways take seconds, each of these takes minutes.
+    """
     shop = crossing.shop
-    budget, spent = adapt.passes(shop, crossing.wishes.budget), 0.0
-    ways = planner.aligning(shop.backbone.n_stages, shop.work.n_train, shop.class_weight)
-    suited = [way for way in ways if way.suits(shop.backbone.network)]
-    for way in sorted(suited, key=lambda way: shop.work.passes(way, shop.work.n_train)):
+    if crossing.wishes.budget is None:
+        return
+    left = adapt.passes(shop, crossing.wishes.budget)
+    for way in trainings(shop):
         cost = shop.work.passes(way, shop.work.n_train, shop.work.caches(way, shop.work.n_train))
-        if spent + cost <= budget:
-            spent += cost
+        if way.suits(shop.backbone.network) and cost <= left:
+            left -= cost
             with shop.progress.step("try strategies"):
                 yield trained(crossing, way)
+
+
+def trainings(shop: Workshop) -> list[Trained]:
+    """The strategies that learn from a target as well, the most promising first."""
+    pictures = shop.backbone.modality == "image"
+    return planner.aligning(shop.backbone.n_stages, shop.work.n_train, shop.class_weight, pictures)
 
 
 def named_trainings(crossing: Crossing, name: str) -> list[Trained]:
@@ -262,9 +277,7 @@ def named_trainings(crossing: Crossing, name: str) -> list[Trained]:
     if wishes.plan is not None:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in wishes.plan.settings.items()}
         return [registry.STRATEGIES.get(name)(**settings)]
-    n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
-    aligning = planner.aligning(n_stages, n_train, shop.class_weight)
-    own = [way for way in aligning if registry.plugin_name(way) == name]
+    own = [way for way in trainings(shop) if registry.plugin_name(way) == name]
     if not own:
         return adapt.ways_of(shop, wishes)[:1]
     if wishes.freeze is not None:

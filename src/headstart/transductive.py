@@ -141,13 +141,15 @@ def summarise(crossed: Crossed, exam: Exam) -> Adaptation:
         ways=tuple(way_of),
         trusted=crossed.trusted,
         asked_for=crossed.asked_for,
-        reason=f"{chosen.title}: asked for" if crossed.asked_for else crossed.choice.reason,
+        reason=f"{chosen.title}: asked for" if crossed.asked_for else crossed.choice.reason.rstrip("."),
     )
 
 
 def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
     shop, seen, choice = crossed.shop, one.outlook, crossed.choice
-    guess = estimate_accuracy(seen.y_val, seen.val_probabilities, seen.target_probabilities, shop.seed)
+    guess = estimate_accuracy(
+        seen.y_val, seen.val_probabilities, seen.target_probabilities, shop.seed, crossed.consensus
+    )
     return Way(
         title=one.title,
         strategy=registry.plugin_name(one.strategy),

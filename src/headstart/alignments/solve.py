@@ -27,7 +27,7 @@ class Solution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Domains:
+class Sides:
     """Labelled source and unlabelled target, as raw features."""
 
     train: Part  # (N_s, D) source examples to learn from
@@ -35,19 +35,19 @@ class Domains:
     target: np.ndarray  # (N_t, D)
 
 
-def solve(alignment: Alignment, task: Task, domains: Domains, seed: int, class_weight: str | None = None) -> Solution:
+def solve(alignment: Alignment, task: Task, sides: Sides, seed: int, class_weight: str | None = None) -> Solution:
     """The alignment's head, its regularisation chosen on source validation. DataError when a domain is too small."""
-    _check(domains)
-    scale = common_scale(domains.train.features, domains.target)
-    train = replace(domains.train, features=scale(domains.train.features))
-    aligned = alignment.align(train, scale(domains.target), seed)
+    _check(sides)
+    scale = common_scale(sides.train.features, sides.target)
+    train = replace(sides.train, features=scale(sides.train.features))
+    aligned = alignment.align(train, scale(sides.target), seed)
     mapped = aligned.source(train.features)
     lesson = aligned.lesson or Part(mapped, train.y, aligned.weights)
-    val = Part(_float32(aligned.source(scale(domains.val.features))), domains.val.y)
+    val = Part(_float32(aligned.source(scale(sides.val.features))), sides.val.y)
     # No column is scaled on its own any more: in a projection, those of small variance hold noise.
     path = task.heads(_float32(lesson.features), lesson.y, seed, class_weight, lesson.weights)
     adapted = best_on_path(task, path, val)
-    target = _float32(aligned.target(scale(domains.target)))
+    target = _float32(aligned.target(scale(sides.target)))
     val_logits = adapted.head.logits(val.features)
     outlook = Outlook(
         train=_float32(mapped),
@@ -82,12 +82,12 @@ def common_scale(source: np.ndarray, target: np.ndarray) -> Affine:
     return Affine(np.diag(1 / scale), -mean / scale)
 
 
-def _check(domains: Domains) -> None:
-    sizes = {"source": len(domains.train.y), "target": len(domains.target)}
+def _check(sides: Sides) -> None:
+    sizes = {"source": len(sides.train.y), "target": len(sides.target)}
     for name, n in sizes.items():
         if n < FEWEST:
             raise DataError(f"The {name} holds {n} examples to align by; it takes at least {FEWEST}. Give more.")
-    if len(domains.val.y) == 0:
+    if len(sides.val.y) == 0:
         raise DataError("The val split is empty, so no regularisation can be chosen. Give it some examples.")
 
 

@@ -1,9 +1,11 @@
 """An estimate of accuracy on an unlabelled target, from source validation and the target's probabilities.
 
-Two ways, neither of which is a measurement: average thresholded confidence (ATC, Garg et al. 2022, arXiv:2201.04234),
+Ways, none of which is a measurement: average thresholded confidence (ATC, Garg et al. 2022, arXiv:2201.04234),
 the share of target examples that are surer than a threshold which as many of validation exceed as are right there; and
 the difference of confidences (DoC, Guillory et al. 2021, arXiv:2107.03315), the accuracy on validation less what the
-mean confidence falls by. Both hope that confidence means on the target what it meant on the source.
+mean confidence falls by. Both hope that confidence means on the target what it meant on the source, which an alignment
+to the target's own predictions belies. So where several candidates answer, an estimate goes no higher than the share
+of answers on which a candidate agrees with their consensus.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from headstart.evidence.base import Score
-from headstart.evidence.intervals import PERCENTILES
+from headstart.evidence.intervals import PERCENTILES, resamples
 
 N_RESAMPLES = 1000
 TINY = 1e-12  # below it a probability has no logarithm
@@ -24,9 +26,10 @@ TINY = 1e-12  # below it a probability has no logarithm
 class AccuracyEstimate:
     """What accuracy on the target may be; estimated, not measured."""
 
-    estimate: Score  # the mean of both; its interval spans both and theirs
+    estimate: Score  # the mean of the first two, but no higher than the third; its interval spans theirs
     threshold: Score  # average thresholded confidence
     difference: Score  # difference of confidences
+    agreement: Score | None = None  # share of answers that the consensus of several candidates gives as well
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -35,13 +38,18 @@ class AccuracyEstimate:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> AccuracyEstimate:
         """The inverse of `to_json`."""
-        return cls(**{name: Score(**score) for name, score in saved.items()})
+        own = {name: Score(**score) for name, score in saved.items() if score}
+        return cls(**own)
 
 
 def estimate_accuracy(
-    y_val: np.ndarray, val_probabilities: np.ndarray, target_probabilities: np.ndarray, seed: int = 0
+    y_val: np.ndarray,
+    val_probabilities: np.ndarray,
+    target_probabilities: np.ndarray,
+    seed: int = 0,
+    consensus: np.ndarray | None = None,
 ) -> AccuracyEstimate:
-    """From labels (m,), their probabilities (m, K) and those of the target (t, K).
+    """From labels (m,), their probabilities (m, K), those of the target (t, K), and the mean of several candidates'.
 
     The intervals resample validation and target; that of the estimate runs from the lower end of the lower of the two
     to the upper end of the upper, so that it shows where they disagree. No interval can tell how wrong both are.
@@ -60,10 +68,20 @@ def estimate_accuracy(
             drawn.append(way(right[rows], val[rows], target[rng.integers(len(target), size=len(target))]))
         low, high = np.percentile(drawn, PERCENTILES)
         found[name] = Score(way(right, val, target), float(low), float(high))
-    one, other = found.values()
-    middle = (one.value + other.value) / 2
-    both = Score(middle, min(one.low, other.low, middle), max(one.high, other.high, middle))
-    return AccuracyEstimate(estimate=both, **found)
+    middle = sum(one.value for one in found.values()) / len(found)
+    if consensus is not None:
+        found["agreement"] = _agreed(target_probabilities, consensus, seed)
+        middle = min(middle, found["agreement"].value)
+    low, high = min(one.low for one in found.values()), max(one.high for one in found.values())
+    return AccuracyEstimate(estimate=Score(middle, min(low, middle), max(high, middle)), **found)
+
+
+def _agreed(probabilities: np.ndarray, consensus: np.ndarray, seed: int) -> Score:
+    """Share of the examples (t, K) on which both say the same."""
+    same = probabilities.argmax(axis=1) == consensus.argmax(axis=1)
+    drawn = resamples(len(same), N_RESAMPLES, seed) @ same / len(same)
+    low, high = np.percentile(drawn, PERCENTILES)
+    return Score(float(same.mean()), float(low), float(high))
 
 
 def thresholded(right: np.ndarray, val: np.ndarray, target: np.ndarray) -> float:

@@ -138,14 +138,16 @@ def options(n_stages: int, n_train: int, class_weight: str | None = None, lora: 
 
 
 def aligning(n_stages: int, n_train: int, class_weight: str | None = None, pictures: bool = False) -> list[Trained]:
-    """Ways to train on a labelled source and an unlabelled target, above the middle cut.
+    """Ways to train on a labelled source and an unlabelled target, above the middle cut; the most promising first.
+
+    The order is that of one pair of domains, looked at with its labels (docs/log.md).
 
     The losses that compare whole batches like large ones, but 32 texts of 512 tokens of each domain took MiniLM 12 GB:
     texts get the memory of a training on the source alone.
     """
     shared: dict[str, Any] = {"freeze": (n_stages + 1) // 2, **common(n_train, class_weight)}
     shared["batch_size"] = 32 if pictures else 8  # of each domain
-    trained: list[Trained] = [kind(**shared) for kind in (DeepCoral, Dann, Cdan, Mcc, SelfTraining)]
+    trained: list[Trained] = [kind(**shared) for kind in (Mcc, SelfTraining, DeepCoral, Dann, Cdan)]
     return [*trained, BatchNorm(class_weight=class_weight)]
 
 

@@ -49,6 +49,7 @@ def view(record: Record) -> dict[str, Any]:
     return {
         "domains": found,
         "ways": [_row(found, way) for way in found.ways],
+        "trained": any("stages" not in way.settings for way in found.ways),
         "gap": words.score(found.gap),
         "gap_after": words.score(found.gap_after) if found.gap_after else "",
         "gap_words": gap_words(found.gap.value),
