@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.clustering import cluster
     from headstart.data.dataset import Dataset
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
@@ -34,6 +35,7 @@ _HOME = {
     "TableTransferRegressor": "headstart.table_estimators",
     "TransferClassifier": "headstart.estimators",
     "TransferRegressor": "headstart.estimators",
+    "cluster": "headstart.clustering",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
     "read": "headstart.problem",
@@ -47,6 +49,7 @@ __all__ = [
     "TableTransferRegressor",
     "TransferClassifier",
     "TransferRegressor",
+    "cluster",
     "fit",
     "load",
     "read",

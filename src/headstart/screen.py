@@ -25,6 +25,7 @@ from rich.text import Text
 
 from headstart.evidence import words
 from headstart.evidence.adaptation import Adaptation
+from headstart.evidence.agreement import TITLES
 from headstart.evidence.base import Evidence, Scores
 from headstart.evidence.curves import Comparison
 from headstart.evidence.plan import DepthPoint, Plan
@@ -33,9 +34,11 @@ from headstart.report import frozen
 from headstart.report.lines import mean_sd
 
 BAR = 24  # columns of a bar in the depth profile
+MOST_GROUPS = 40  # that the screen lists; the files have them all
 
 
 if TYPE_CHECKING:
+    from headstart.evidence.clusters import Clusters
     from headstart.study import Ranking
 
 SCORES = {
@@ -246,6 +249,34 @@ def show_ranking(ranking: Ranking) -> None:
     )
     print("\nNothing was trained. `headstart fit` would go on to try, within its budget:")
     print_table([{"way": title, "cost in frozen passes": f"{cost:.1f}"} for title, cost in first.ways])
+
+
+def show_clusters(found: Clusters) -> None:
+    """Groups with size, stability and words; then what stands alone or twice, and the labels where there are any."""
+    rows = [
+        {
+            "group": group.name,
+            "items": words.count(group.size),
+            "stability (middle 95 %)": words.score(group.stability),
+            "stands for it": ", ".join(group.keywords) or group.exemplars[0].name,
+        }
+        for group in found.groups
+    ]
+    if rows:
+        print_table(rows[:MOST_GROUPS])
+        print(f"… and {len(rows) - MOST_GROUPS} smaller ones\n" if len(rows) > MOST_GROUPS else "")
+    print(found.verdict)
+    print(f"{found.n_outliers:,} stand alone, {found.n_duplicates:,} are nearly the same as another.")
+    if found.shaping:
+        print(found.shaping.said)
+    if found.measured:
+        print(f"\nAgainst the labels in {found.measured.label_name!r}, which were not used:")
+        print_table(
+            [
+                {"grouping": who, **{TITLES[name]: words.score(score) for name, score in scores.items()}}
+                for who, scores in found.measured.scores.items()
+            ]
+        )
 
 
 def _number(value: float | None) -> str:
