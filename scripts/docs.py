@@ -17,7 +17,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
-    *("", "fit", "plan", "compare", "predict", "evaluate", "report", "export", "bundle", "push", "serve", "app"),
+    *(
+        "",
+        "fit",
+        "pretrain",
+        "plan",
+        "compare",
+        "predict",
+        "evaluate",
+        "report",
+        "export",
+        "bundle",
+        "push",
+        "serve",
+        "app",
+    ),
     *("studio", "models", "models pull", "demo", "doctor"),
 )
 

@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "registry", "places", "progress", "__init__"},
     {"data"},
     {"modalities", "backbones"},
-    {"tasks"},
+    {"tasks", "losses"},
     {"strategies"},
     {"engine"},
     {"evidence"},
@@ -32,6 +32,8 @@ FLOORS = [
     {"inductive"},
     {"transfer"},
     {"study"},
+    {"downstream"},
+    {"pretraining"},
     {"estimators", "demo", "doctor", "screen", "studio"},
     {"cli"},
 ]
@@ -88,7 +90,9 @@ def test_the_import_rule_catches_a_break() -> None:
     assert not wrong_way("engine", "from headstart.data.batch import batches\nfrom headstart import places")
 
 
-@pytest.mark.parametrize("axis", [registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES])
+@pytest.mark.parametrize(
+    "axis", [registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.LOSSES, registry.STRATEGIES]
+)
 def test_every_plugin_is_the_one_class_of_its_file(axis: Registry) -> None:
     assert axis.names()
     for name in axis.names():
@@ -134,7 +138,8 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
-        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "fit", "load", "read",
+        "Dataset", "HeadstartError", "Model", "TransferClassifier", "TransferRegressor", "fit", "load", "pretrain",
+        "read",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

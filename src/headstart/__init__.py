@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
     from headstart.estimators import TransferClassifier, TransferRegressor
+    from headstart.pretraining import pretrain
     from headstart.problem import read
     from headstart.transfer import fit
 
@@ -33,6 +34,7 @@ _HOME = {
     "TransferRegressor": "headstart.estimators",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
+    "pretrain": "headstart.pretraining",
     "read": "headstart.problem",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "TransferRegressor",
     "fit",
     "load",
+    "pretrain",
     "read",
 ]
 

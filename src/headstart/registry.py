@@ -1,7 +1,7 @@
 """Find plug-ins by name: the file's name is the plug-in's name.
 
-Each axis (modalities, tasks, strategies, backbones) is a folder; each file in it holds one public subclass of the
-axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
+Each axis (modalities, tasks, strategies, losses, backbones) is a folder; each file in it holds one public subclass of
+the axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
 
     [project.entry-points."headstart.modalities"]
     sonar = "my_package.sonar:Sonar"
@@ -75,6 +75,7 @@ BACKBONES = Registry(
 )
 TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy")
+LOSSES = Registry("losses", "Loss")
 
 
 @cache

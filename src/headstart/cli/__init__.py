@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from headstart.cli import deploy, fit, machine, pages, serve, use  # noqa: F401  (each adds its verbs)
+from headstart.cli import deploy, fit, machine, pages, pretrain, serve, use  # noqa: F401  (each adds its verbs)
 from headstart.cli.base import app, failed
 from headstart.errors import HeadstartError
 
