@@ -115,8 +115,8 @@ class Loss(ABC):
         """PlanError when a setting is out of range, or the backbone takes something else."""
         if backbone.modality != self.modality:
             raise PlanError(
-                f"The loss of {self.title} is for a {self.modality} backbone, but {backbone.provenance.name} is one "
-                f"for {backbone.modality}. Leave --loss out, or name another."
+                f"{self.title} is a loss for {self.modality} backbones, but {backbone.provenance.name} is one for "
+                f"{backbone.modality}. Leave --loss out, or name another."
             )
         small = [name for name in ("epochs", "batch_size") if getattr(self, name) < 1]
         if small:
