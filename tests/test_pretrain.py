@@ -151,12 +151,24 @@ def test_a_head_that_the_file_lacks_starts_as_the_identity(bert: Path) -> None:
     assert learner.words.data_ptr() == learner.upper.network.get_input_embeddings().weight.data_ptr()  # type: ignore[operator]
 
 
+def test_the_bias_of_a_new_head_says_how_often_each_token_occurs(bert: Path) -> None:
+    corpus = corpus_of(bert, Mlm())
+    learner = engine.build(Mlm(), corpus)
+    assert isinstance(learner, MaskedLearner)
+    words = [word for row in corpus.learn for word in corpus.items[row].split()]
+    odds = [1.0] * 30
+    for word in words:
+        odds[4 + WORDS.index(word)] += 1
+    expected = np.log(np.array(odds) / sum(odds))
+    np.testing.assert_allclose(learner.bias.detach().numpy(), expected, rtol=1e-5)
+
+
 def test_nothing_masked_is_no_loss(bert: Path) -> None:
     corpus = corpus_of(bert, Mlm())
     learner = engine.build(Mlm(), corpus)
     learner.tokens = replace(learner.tokens, special=tuple(range(30)))  # type: ignore[arg-type]
     terms = learner([View(corpus.backbone.collate(["the cat", "sat"]))])
-    assert float(terms.mean) == 0.0
+    assert terms.mean.item() == 0.0
 
 
 def test_vicreg_is_its_definition() -> None:
@@ -189,7 +201,7 @@ def test_simcse_is_its_definition() -> None:
     a, b = (run / np.linalg.norm(run, axis=1, keepdims=True) for run in runs)
     for i in range(5):
         odds = [math.exp(float(a[i] @ b[j]) / TEMPERATURE) for j in range(5)]
-        assert float(terms.sums[i]) == pytest.approx(-math.log(odds[i] / sum(odds)), rel=1e-6)
+        assert terms.sums[i].item() == pytest.approx(-math.log(odds[i] / sum(odds)), rel=1e-6)
 
 
 def test_what_is_frozen_stays_to_the_last_bit(bert: Path) -> None:

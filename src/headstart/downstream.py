@@ -19,9 +19,6 @@ from headstart.tasks.base import Metric
 from headstart.wishes import Wishes
 from headstart.workshop import open_workshop
 
-MOST_TEST = 2000  # examples that are measured on
-POOL = 10  # times the most labels: examples that draws are made from
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -29,7 +26,13 @@ class Trial:
 
     labels: tuple[int, ...] = (50, 200)
     draws: int = 5
+    most_test: int = 2000  # examples that are measured on
     seed: int = 0
+
+    @property
+    def n_pool(self) -> int:
+        """How many examples the draws need at most."""
+        return self.draws * max(self.labels)
 
     def __post_init__(self) -> None:
         if self.draws < 1 or not self.labels or min(self.labels) < FEWEST:
@@ -41,7 +44,7 @@ class Trial:
 
 def measure(problem: Problem, before: Backbone, after: Backbone, trial: Trial, progress: Progress) -> Downstream:
     """Probes on both backbones for every number of labels; the depth is chosen without looking at the test."""
-    small = trimmed(problem, POOL * max(trial.labels), trial.seed)
+    small = trimmed(problem, trial)
     metric = small.task.metrics()[0]
     n_pool, n_test = (len(small.rows[name]) for name in ("train", "test"))
     scales = Scales(metrics=(metric,), groups=small.groups("test"), seed=trial.seed)
@@ -72,14 +75,14 @@ def measure(problem: Problem, before: Backbone, after: Backbone, trial: Trial, p
     )
 
 
-def trimmed(problem: Problem, n_pool: int, seed: int) -> Problem:
+def trimmed(problem: Problem, trial: Trial) -> Problem:
     """The problem with no more examples than are needed: a pool to draw labels from, as `train`, and the test."""
     pool = np.union1d(problem.rows["train"], problem.rows["val"])
-    if len(pool) > n_pool:
-        pool = pool[some_of_each(problem.y[pool], n_pool, seed)]
+    if len(pool) > trial.n_pool:
+        pool = pool[some_of_each(problem.y[pool], trial.n_pool, trial.seed)]
     test = problem.rows["test"]
-    if len(test) > MOST_TEST:
-        test = np.sort(np.random.default_rng(seed).permutation(test)[:MOST_TEST])
+    if len(test) > trial.most_test:
+        test = np.sort(np.random.default_rng(trial.seed).permutation(test)[: trial.most_test])
     rows = np.concatenate([pool, test])
     return replace(
         problem,

@@ -76,6 +76,7 @@ def pretrain(
     measure_on: Any = None,
     labels: Sequence[int] = (50, 200),
     draws: int = 5,
+    most_test: int = 2000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Continued:
@@ -84,12 +85,12 @@ def pretrain(
     That folder is a backbone: `fit(…, backbone=out)` takes it. `loss` is "mlm" or "simcse" for texts, "vicreg" for
     pictures; `freeze` how many stages stay as they are; `epochs` passes over the data, of which `budget` ("5m") takes
     as many as fit. Labels do not teach. Where `data` has some, or `measure_on` is a labelled data set, probes with
-    `labels` labels in so many `draws` say what going on was worth; the test examples they are measured on are kept out
-    of the pretraining. HeadstartError says what to do when something does not fit.
+    `labels` labels in so many `draws` say what going on was worth, on at most `most_test` test examples; the test is
+    kept out of the pretraining. HeadstartError says what to do when something does not fit.
     """
     progress, folder = progress or Progress(), Path(out)
     artifact.check_writable(folder)
-    trial = Trial(labels=tuple(labels), draws=draws, seed=seed)
+    trial = Trial(labels=tuple(labels), draws=draws, most_test=most_test, seed=seed)
     seconds_of(budget)
     dataset = _given(data, progress)
     modality = registry.modality(dataset.modality)

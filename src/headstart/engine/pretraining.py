@@ -38,6 +38,7 @@ from headstart.modalities.base import Modality
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or a round
 ROUND = 25  # steps
 LEAST_UNITS = 10  # batches that are held out, where a batch is what a loss is measured on
+MET, AT_ONCE = 4096, 64  # examples that a learner may look at before it learns
 TIMED = 3  # steps that show how long one takes
 ORDER, VIEWS, NOISE, HELD, START = range(5)  # what a seed is for
 
@@ -219,8 +220,8 @@ class GoingOn(pl.LightningModule):
 class Rounds(pl.Callback):
     """Counts rounds, keeps a checkpoint now and then, and says how far training has got."""
 
-    def __init__(self, module: GoingOn, advance: Callable[[int], None]) -> None:
-        self.module, self.advance = module, advance
+    def __init__(self, module: GoingOn, length: int, advance: Callable[[int], None]) -> None:
+        self.module, self.length, self.advance = module, length, advance
         self.losses: list[float] = []
         self._round: list[float] = []
         self.since = time.monotonic()
@@ -254,7 +255,7 @@ class Rounds(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.losses = list(state_dict["losses"])
-        self.advance(len(self.losses) * ROUND)
+        self.advance(len(self.losses) * self.length)
         if state_dict["before"] is not None:
             self.module.before = Measured(*state_dict["before"].numpy())
 
@@ -265,7 +266,7 @@ def go_on(loss: Loss, corpus: Corpus, n_steps: int, advance: Callable[[int], Non
     start = time.perf_counter()
     steps = Steps(loss, corpus, n_steps)
     module = GoingOn(loss, corpus, build(loss, corpus), steps.n_steps)
-    rounds = Rounds(module, advance)
+    rounds = Rounds(module, steps.round, advance)
     steps.n_done = rounds.n_done
 
     def collate(batch: Sequence[tuple[int, np.ndarray]]) -> list[View]:
@@ -309,6 +310,8 @@ def build(loss: Loss, corpus: Corpus) -> Learner:
     few = [modality.open(corpus.items[row], backbone.detail) for row in corpus.learn[:2]]
     upper = Resumable(backbone, loss.cut(backbone.n_stages), backbone.collate(few))
     learner = loss.learner(upper, backbone, corpus.located)
+    chunks = np.array_split(corpus.learn[:MET], -(-min(MET, len(corpus.learn)) // AT_ONCE))
+    learner.meet(corpus.batch(loss, rows, 0)[0].inputs for rows in chunks)
     with torch.no_grad():  # layers that learn their width from the first batch do so now
         learner(corpus.batch(loss, corpus.learn[:2], 0))
     return learner

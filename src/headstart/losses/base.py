@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -49,6 +49,9 @@ class Learner(nn.Module):
     def forward(self, views: Sequence[View]) -> Terms:
         """The loss of one batch, in so many views as the loss asks for."""
         raise NotImplementedError
+
+    def meet(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Look at some of the inputs before training; nothing is learnt by gradient."""
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What is trained besides the backbone."""

@@ -3,19 +3,23 @@
 
 15 % of the tokens are chosen, never special ones; of those 80 % become the mask, 10 % a random token, and 10 % stay.
 The head is BERT's: a linear layer, GELU, a layer norm, and the word embeddings once more. Where the weight file holds
-one it is used; else it starts as the identity, and learns alone at first, so that it does not tear the network.
+one it is used; else it starts as the identity, with a bias that says how often each token occurs, and learns alone at
+first, so that it does not tear the network. (A bias of zeros would need thousands of Adam's steps for that.)
+
+What the network was pretrained for, such as telling sentences apart, may be lost on the way. `anchor` adds the cosine
+distance of the pooled last stage from what the network as it was makes of the same text unmasked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, gelu, linear
+from torch.nn.functional import cosine_similarity, cross_entropy, gelu, linear
 
 from headstart.backbones.base import Backbone, Located
 from headstart.backbones.resume import Resumable
@@ -42,6 +46,7 @@ class Mlm(Loss):
     caches: ClassVar = False  # every epoch masks other tokens
 
     learning_rate: float = 5e-5
+    anchor: float = 0.0  # weight of staying near the pretrained embedding
 
     def default_freeze(self, n_stages: int) -> int:
         """0: masking changes the input of every stage."""
@@ -56,7 +61,7 @@ class Mlm(Loss):
                 "modelling cannot be done with it. Use --loss simcse."
             )
         config: Any = upper.network.config
-        learner = MaskedLearner(upper, Tokens.of(tokenizer))
+        learner = MaskedLearner(upper, Tokens.of(tokenizer), self.anchor)
         learner.start_from(located, str(config.model_type))
         return learner
 
@@ -88,9 +93,9 @@ def masked(ids: Tensor, attention: Tensor, tokens: Tokens) -> tuple[Tensor, Tens
 class MaskedLearner(Learner):
     """Logits of the whole vocabulary for the chosen tokens alone: the others are not asked about."""
 
-    def __init__(self, upper: Resumable, tokens: Tokens) -> None:
+    def __init__(self, upper: Resumable, tokens: Tokens, anchor: float = 0.0) -> None:
         super().__init__(upper)
-        self.tokens = tokens
+        self.tokens, self.anchor, self.published = tokens, anchor, False
         config: Any = upper.network.config
         n, width = self.words.shape
         hidden = config.hidden_size
@@ -120,15 +125,35 @@ class MaskedLearner(Learner):
             if set(own) <= set(tensors.keys()):
                 for name, parameter in own.items():
                     parameter.copy_(tensors.get_tensor(name))
+                self.published = True
+
+    @torch.no_grad()
+    def meet(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Let the bias of a new head say how often each token occurs."""
+        if self.published:
+            return
+        counts = torch.ones_like(self.bias)  # one more of each, for those that do not occur
+        for inputs in batches:
+            seen = inputs["input_ids"][inputs["attention_mask"].bool()]
+            counts += torch.bincount(seen, minlength=len(counts))
+        counts[list(self.tokens.special)] = 1
+        self.bias.copy_((counts / counts.sum()).log())
 
     def forward(self, views: Sequence[View]) -> Terms:
         """Cross-entropy of the chosen tokens; a unit is a text."""
         inputs = views[0].inputs
         ids, attention = inputs["input_ids"], inputs["attention_mask"]
         changed, chosen = masked(ids, attention, self.tokens)
-        hidden = self.upper.last_stage({**inputs, "input_ids": changed})[chosen]
-        logits = linear(self.norm(gelu(self.dense(hidden))), self.words, self.bias)
+        last = self.upper.last_stage({**inputs, "input_ids": changed})
+        logits = linear(self.norm(gelu(self.dense(last[chosen]))), self.words, self.bias)
         losses = cross_entropy(logits.float(), ids[chosen], reduction="none")
         text = chosen.nonzero()[:, 0]
         sums = torch.zeros(len(ids), device=ids.device).index_add(0, text, losses)
-        return Terms(sums, chosen.sum(1).float())
+        return Terms(sums, chosen.sum(1).float(), self.anchor * self.drift(last, inputs) if self.anchor else 0.0)
+
+    def drift(self, last: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        """Mean cosine distance of the pooled last stage (N, T, D) from the pretrained network's, nothing masked."""
+        backbone = self.upper.backbone[0]
+        with torch.no_grad():
+            before = backbone.pool(backbone.network(**inputs).last_hidden_state, inputs)
+        return (1 - cosine_similarity(backbone.pool(last, inputs), before)).mean()
