@@ -21,9 +21,11 @@ from headstart import pretraining, registry
 from headstart.backbones import catalog
 from headstart.data.windows import windows
 from headstart.deploy.bundle import bundle
+from headstart.engine import corpus as corpora
 from headstart.engine import freeze
 from headstart.engine import pretraining as engine
-from headstart.engine.pretraining import Corpus, go_on
+from headstart.engine.corpus import Corpus, Steps
+from headstart.engine.pretraining import go_on
 from headstart.errors import BackboneError, DataError, HeadstartError, PlanError, RunError
 from headstart.evidence.base import Score
 from headstart.evidence.continued import Downstream, Gain, held_out, over_draws
@@ -233,7 +235,7 @@ class Stopped(Exception):  # noqa: N818
 def test_a_stopped_run_goes_on_to_the_same_weights(
     loss: Loss, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "ROUND", 3)
+    monkeypatch.setattr(corpora, "ROUND", 3)
     monkeypatch.setattr(engine, "CHECKPOINT_S", 0.0)
     whole = go_on(loss, corpus_of(bert, loss), 12)
     corpus, done = corpus_of(bert, loss, checkpoint=tmp_path / "run.ckpt"), 0
@@ -270,7 +272,7 @@ def test_cached_equals_run_each_time(bert: Path) -> None:
 
 def test_every_example_is_seen_once_an_epoch_in_another_order(bert: Path) -> None:
     loss = Mlm(batch_size=16)
-    steps = engine.Steps(loss, corpus_of(bert, loss), 6)
+    steps = Steps(loss, corpus_of(bert, loss), 6)
     epochs = [np.concatenate([steps.rows(step) for step in steps_of]) for steps_of in ((0, 1, 2), (3, 4, 5))]
     assert all(sorted(epoch) == list(range(48)) for epoch in epochs)
     assert not np.array_equal(*epochs)
@@ -582,5 +584,10 @@ def test_the_verb(reviews: Path, bert: Path, tmp_path: Path, capsys: pytest.Capt
     assert told["downstream"]["gains"][0]["n_labels"] == 16
     assert call("pretrain", reviews, *words, "--out", tmp_path / "b", "--quiet") == 0
     assert "Use it: headstart fit DATA --backbone" in capsys.readouterr().out
+    bare = tmp_path / "bare.csv"
+    bare.write_text("text\n" + "\n".join(sentences()[0]))
+    beside = ("--measure-on", reviews, "--label", "label", "--out", tmp_path / "d", "--json")
+    assert call("pretrain", bare, *words, *beside) == 0
+    assert json.loads(capsys.readouterr().out)["downstream"]["data"] == "reviews"
     assert call("pretrain", reviews, "--labels", "some", "--out", tmp_path / "c", "--quiet") == 1
     assert "Give them as 50,200" in capsys.readouterr().err

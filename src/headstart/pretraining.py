@@ -26,9 +26,10 @@ from headstart.data.windows import windows
 from headstart.deploy import artifact
 from headstart.downstream import Trial, measure
 from headstart.engine import freeze as freezing
+from headstart.engine.corpus import Corpus, Steps
 from headstart.engine.fastest import fastest
 from headstart.engine.features import Activations
-from headstart.engine.pretraining import Corpus, Outcome, Steps, go_on, seconds_a_step
+from headstart.engine.pretraining import Outcome, go_on, seconds_a_step
 from headstart.engine.train import precision
 from headstart.errors import DataError, PlanError, RunError
 from headstart.evidence.continued import Continued, held_out
@@ -255,7 +256,7 @@ def tell(domain: Domain, loss: Loss, corpus: Corpus, outcome: Outcome, after: Ba
     return Continued(
         what=f"{loss.title} on {len(learn):,} {domain.modality.noun[1]} of {domain.name}",
         family=located.family,
-        variant=located.variant or (located.name if located.name in catalog.ENTRIES else ""),
+        variant=network.variant,
         parent=asdict(network.provenance),
         sha256=after.provenance.sha256,
         modality=network.modality,

@@ -89,6 +89,7 @@ class Backbone(ABC):
     """A frozen pretrained network. One public subclass a file, named after the family."""
 
     modality: str  # "text" or "image"
+    variant: str = ""  # which network of the family it is, where its files do not say so
     detail: int | None = None  # pixels a side that are enough; None where size does not matter
 
     def __init__(

@@ -67,9 +67,10 @@ class EfficientnetLite(Backbone):
         except (RuntimeError, KeyError) as error:
             raise BackboneError(f"The weights in {located.folder} do not fit {variant}: {error}") from error
         nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast here
-        return cls(
-            network, Provenance.of(located, network), Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-        )
+        pixels = Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+        backbone = cls(network, Provenance.of(located, network), pixels)
+        backbone.variant = variant
+        return backbone
 
     def weights(self, located: Located) -> dict[str, Tensor]:
         """The network's tensors by the published names."""

@@ -39,7 +39,7 @@ def pretrain(
 
     progress = screen(as_json or quiet)
     with progress.step("read"):
-        dataset = problem.read(data, input=input, label=label)
+        dataset = problem.read(data, input=input, label=label if measure_on is None else "")
         labelled = None if measure_on is None else problem.read(measure_on, input=input, label=label)
     folder = out or free_name(f"{dataset.name}-backbone")
     told = verb(
