@@ -70,7 +70,7 @@ def pretrain(
     *,
     out: str | Path,
     backbone: str | None = None,
-    loss: str | None = None,
+    loss: str | Loss | None = None,
     freeze: int | None = None,
     epochs: int | None = None,
     budget: str | float | None = None,
@@ -84,10 +84,11 @@ def pretrain(
     """Go on pretraining a backbone on the items of `data` alone, and write what comes out to the new folder `out`.
 
     That folder is a backbone: `fit(…, backbone=out)` takes it. `loss` is "mlm" or "simcse" for texts, "vicreg" for
-    pictures; `freeze` how many stages stay as they are; `epochs` passes over the data, of which `budget` ("5m") takes
-    as many as fit. Labels do not teach. Where `data` has some, or `measure_on` is a labelled data set, probes with
-    `labels` labels in so many `draws` say what going on was worth, on at most `most_test` test examples; the test is
-    kept out of the pretraining. HeadstartError says what to do when something does not fit.
+    pictures, or such a Loss with settings of its own; `freeze` how many stages stay as they are; `epochs` passes over
+    the data, of which `budget` ("5m") takes as many as fit. Labels do not teach. Where `data` has some, or
+    `measure_on` is a labelled data set, probes with `labels` labels in so many `draws` say what going on was worth, on
+    at most `most_test` test examples; the test is kept out of the pretraining. HeadstartError says what to do when
+    something does not fit.
     """
     progress, folder = progress or Progress(), Path(out)
     artifact.check_writable(folder)
@@ -115,12 +116,14 @@ def pretrain(
     return told
 
 
-def choose_loss(name: str | None, network: Backbone, freeze: int | None, epochs: int | None) -> Loss:
+def choose_loss(given: str | Loss | None, network: Backbone, freeze: int | None, epochs: int | None) -> Loss:
     """The loss that was asked for, or the modality's own. PlanError when it does not fit the backbone."""
-    if name is None and network.modality not in DEFAULT:
+    if given is None and network.modality not in DEFAULT:
         raise PlanError(f"No loss without labels is known for {network.modality} backbones.")
-    said = {key: value for key, value in (("freeze", freeze), ("epochs", epochs)) if value is not None}
-    loss = registry.LOSSES.get(name or DEFAULT[network.modality])(**said)
+    said: dict[str, Any] = {"freeze": freeze, "epochs": epochs}
+    said = {name: value for name, value in said.items() if value is not None}
+    loss = given if isinstance(given, Loss) else registry.LOSSES.get(given or DEFAULT[network.modality])()
+    loss = replace(loss, **said)
     loss.check(network)
     return loss
 
