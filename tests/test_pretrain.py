@@ -220,6 +220,17 @@ def test_what_is_frozen_stays_to_the_last_bit(bert: Path) -> None:
     }
 
 
+def test_a_domain_of_repeated_words_is_learnt(bert: Path) -> None:
+    """What is masked can be read off its neighbours: the loss falls on sentences that were not learnt from."""
+    repeated = [" ".join([word] * n) for word in WORDS for n in range(6, 14)]
+    order = np.random.default_rng(0).permutation(len(repeated))
+    loss = Mlm(batch_size=16, learning_rate=1e-2, head_rate=1e-2)
+    corpus = corpus_of(bert, loss)
+    corpus = replace(corpus, items=[repeated[i] for i in order], learn=np.arange(100), held=np.arange(100, 120))
+    outcome = go_on(loss, corpus, 75)
+    assert outcome.after.mean < 0.5 * outcome.before.mean
+
+
 def test_the_head_learns_alone_at_first(bert: Path) -> None:
     loss = Mlm(warm_up=1.0, batch_size=16, epochs=1)
     corpus = corpus_of(bert, loss)
