@@ -62,7 +62,7 @@ def pretrain(
     from headstart.evidence import words
 
     held = told.held_out
-    print(f"\nLoss a {held.unit}, held out: {words.score(held.before)} before, {words.score(held.after)} after.")
+    print(f"\nLoss for each {held.unit}, held out: {words.score(held.before)} before, {words.score(held.after)} after.")
     print(told.verdict)
     print(f"\nBackbone: {folder}\nReport: {folder}/report.html\nUse it: headstart fit DATA --backbone {folder}")
 
