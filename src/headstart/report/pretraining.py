@@ -83,8 +83,9 @@ def _held(told: Continued) -> str:
     held = told.held_out
     of = f"{words.count(held.n)} {'batches' if held.unit == 'batch' else 'texts'} that were not learnt from"
     said = (
-        f"The loss for each {held.unit} of {of} goes from {words.score(held.before)} to {words.score(held.after)}: a change "
-        f"of {_signed(held.difference)}. Before means: once the loss's own head had learnt on the network as it was."
+        f"The loss for each {held.unit} of {of} goes from {words.score(held.before)} to {words.score(held.after)}: a "
+        f"change of {_signed(held.difference)}. Before means: once the loss's own head had learnt on the network as it "
+        "was."
     )
     if held.unit == "masked token":
         old, new = (words.number(math.exp(score.value), 1) for score in (held.before, held.after))
