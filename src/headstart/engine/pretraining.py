@@ -31,7 +31,7 @@ from headstart.engine.train import EPSILON, one_cycle, precision
 from headstart.losses.base import Learner, Loss, View
 
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or a round
-LEAST_UNITS = 10  # batches that are held out, where a batch is what a loss is measured on
+LEAST_UNITS, LEAST_HELD = 10, 16  # batches that are held out, and pictures in one, where a batch is what is measured
 MET, AT_ONCE = 4096, 64  # examples that a learner may look at before it learns
 TIMED = 3  # steps that show how long one takes
 
@@ -237,13 +237,14 @@ def seconds_a_step(loss: Loss, corpus: Corpus) -> float:
 def measure(module: GoingOn) -> Measured:
     """The loss on what was held out, in batches, views and noise that are always the same."""
     corpus, loss = module.corpus, module.loss
-    most = len(corpus.held) // LEAST_UNITS if loss.unit == "batch" else len(corpus.held)
-    size = max(2, min(loss.batch_size, most))
+    size, least = loss.batch_size, 2  # one example alone cannot be compared
+    if loss.unit == "batch":  # smaller ones, so that there are several, and all of one size
+        least = size = min(size, max(LEAST_HELD, len(corpus.held) // LEAST_UNITS))
     found = []
     module.eval()
     for start in range(0, len(corpus.held), size):
         rows = corpus.held[start : start + size]
-        if len(rows) < min(2, len(corpus.held)):  # one example alone cannot be compared
+        if start and len(rows) < least:
             continue
         torch.manual_seed(int(corpus.draws(HELD, start).integers(2**31)))
         terms = module.learner([moved(view, module.device) for view in corpus.batch(loss, rows, HELD, start)])
