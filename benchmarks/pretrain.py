@@ -65,9 +65,9 @@ DEVELOP: dict[str, tuple[Callable[[], Dataset], list[Loss]]] = {
     "customer reviews": (
         reviews,
         [
-            Mlm(freeze=0),
+            Mlm(),
+            Mlm(freeze=0, learning_rate=5e-5),
             Mlm(freeze=1, learning_rate=1e-4),
-            Mlm(freeze=4, learning_rate=2e-4),
             Mlm(freeze=1, learning_rate=1e-4, anchor=5.0),
             Simcse(),
         ],

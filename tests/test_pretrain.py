@@ -224,7 +224,7 @@ def test_a_domain_of_repeated_words_is_learnt(bert: Path) -> None:
     """What is masked can be read off its neighbours: the loss falls on sentences that were not learnt from."""
     repeated = [" ".join([word] * n) for word in WORDS for n in range(6, 14)]
     order = np.random.default_rng(0).permutation(len(repeated))
-    loss = Mlm(batch_size=16, learning_rate=1e-2, head_rate=1e-2)
+    loss = Mlm(freeze=0, batch_size=16, learning_rate=1e-2, head_rate=1e-2)
     corpus = corpus_of(bert, loss)
     corpus = replace(corpus, items=[repeated[i] for i in order], learn=np.arange(100), held=np.arange(100, 120))
     outcome = go_on(loss, corpus, 75)
