@@ -23,6 +23,7 @@ VERBS = (
         "plan",
         "compare",
         "cluster",
+        "pretrain",
         "predict",
         "evaluate",
         "report",

@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "registry", "places", "progress", "__init__"},
     {"data"},
     {"modalities", "backbones"},
-    {"tasks"},
+    {"tasks", "losses"},
     {"strategies"},
     {"alignments"},
     {"engine"},
@@ -37,6 +37,8 @@ FLOORS = [
     {"traditional", "transductive"},
     {"transfer"},
     {"study"},
+    {"downstream"},
+    {"pretraining"},
     {"estimators", "table_estimators", "demo", "doctor", "screen", "studio"},
     {"cli"},
 ]
@@ -94,8 +96,8 @@ def test_the_import_rule_catches_a_break() -> None:
 
 
 AXES = [
-    *(registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.STRATEGIES, registry.ALIGNMENTS),
-    registry.TABLES,
+    *(registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.LOSSES, registry.STRATEGIES),
+    *(registry.ALIGNMENTS, registry.TABLES),
 ]
 
 
@@ -146,7 +148,7 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
         "Dataset", "HeadstartError", "Model", "TableTransferClassifier", "TableTransferRegressor", "TransferClassifier",
-        "TransferRegressor", "cluster", "fit", "load", "read",
+        "TransferRegressor", "cluster", "fit", "load", "pretrain", "read",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

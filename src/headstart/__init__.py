@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model, load
     from headstart.errors import HeadstartError
     from headstart.estimators import TransferClassifier, TransferRegressor
+    from headstart.pretraining import pretrain
     from headstart.problem import read
     from headstart.table_estimators import TableTransferClassifier, TableTransferRegressor
     from headstart.transfer import fit
@@ -38,6 +39,7 @@ _HOME = {
     "cluster": "headstart.clustering",
     "fit": "headstart.transfer",
     "load": "headstart.deploy.model",
+    "pretrain": "headstart.pretraining",
     "read": "headstart.problem",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "cluster",
     "fit",
     "load",
+    "pretrain",
     "read",
 ]
 

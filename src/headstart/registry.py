@@ -1,7 +1,8 @@
 """Find plug-ins by name: the file's name is the plug-in's name.
 
-Each axis (modalities, tasks, strategies, backbones, alignments) is a folder; each file in it holds one public subclass
-of the axis' base class. An outside package adds one with an entry point in the group `headstart.<axis>`:
+Each axis (modalities, backbones, tasks, losses, strategies, alignments, tables) is a folder; each file in it holds one
+public subclass of the axis' base class. An outside package adds one with an entry point in the group
+`headstart.<axis>`:
 
     [project.entry-points."headstart.modalities"]
     sonar = "my_package.sonar:Sonar"
@@ -81,6 +82,7 @@ TABLES = Registry(
     "TableTransfer",
     frozenset({"base", "calibration", "density", "encoder", "folds", "gap", "linear", "mixture", "planner", "trees"}),
 )
+LOSSES = Registry("losses", "Loss")
 
 
 @cache

@@ -72,6 +72,7 @@ class Located:
     source: str
     licence: str
     sha256: str
+    variant: str = ""  # which network of the family, where the files do not say it
 
 
 class Runtime(Protocol):
@@ -88,6 +89,7 @@ class Backbone(ABC):
     """A frozen pretrained network. One public subclass a file, named after the family."""
 
     modality: str  # "text" or "image"
+    variant: str = ""  # which network of the family it is, where its files do not say so
     detail: int | None = None  # pixels a side that are enough; None where size does not matter
 
     def __init__(
@@ -141,6 +143,10 @@ class Backbone(ABC):
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
         return network
+
+    def weights(self, located: Located) -> dict[str, Tensor]:
+        """The network's tensors by the names that the weight file it was loaded from gives them."""
+        return {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
 
     @property
     def source_head(self) -> tuple[Tensor, Tensor] | None:

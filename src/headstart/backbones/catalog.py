@@ -32,7 +32,9 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "*.model",
     "preprocessor_config.json",
     "README.md",
+    "pretraining.json",  # of `headstart pretrain`
 )
+CONTINUED = "pretraining.json"  # in a folder that `headstart pretrain` wrote: what its weights come from
 BUNDLED, COPY = "backbone", "located.json"  # folder in a bundle; what is known of the backbone in it
 
 
@@ -148,11 +150,17 @@ def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
 def copy(located: Located, folder: Path) -> None:
     """Put a backbone's files into the new folder, with what `load_copy` needs to know of them."""
     folder.mkdir(parents=True)
-    for path in sorted(located.folder.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in (*HUB_FILES, SOURCE_FILE)):
-            shutil.copyfile(path, folder / path.name)  # follows the links of the hub's cache
+    for path in files_of(located):
+        shutil.copyfile(path, folder / path.name)  # follows the links of the hub's cache
     known = {name: value for name, value in vars(located).items() if name != "folder"}
     (folder / COPY).write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def files_of(located: Located) -> list[Path]:
+    """All that makes up a backbone: settings, vocabulary, weights, and where they come from."""
+    patterns = (*HUB_FILES, SOURCE_FILE)
+    paths = sorted(located.folder.iterdir())
+    return [path for path in paths if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)]
 
 
 def load_copy(folder: Path) -> Backbone:
@@ -218,7 +226,9 @@ def _located_entry(entry: Entry, progress: Progress, may_fetch: bool) -> Located
 
 
 def _located_folder(name: str, folder: Path, source: str) -> Located:
-    """A folder in the hub's layout: config.json and safetensors."""
+    """A folder in the hub's layout, config.json and safetensors; or one that `headstart pretrain` wrote."""
+    if (folder / CONTINUED).is_file():
+        return _located_continued(name, folder, source)
     if not (folder / "config.json").is_file():
         raise BackboneError(
             f"{folder} holds no config.json, so it is not a Hugging Face model. "
@@ -238,6 +248,22 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
         licence=_licence(folder / "README.md"),
         sha256=_sha256_of_all(weights),
     )
+
+
+def _located_continued(name: str, folder: Path, source: str) -> Located:
+    """A backbone that went on pretraining: its file says of what family it is, and what it was before."""
+    weights = folder / WEIGHTS_FILE
+    try:
+        made = json.loads((folder / CONTINUED).read_text(encoding="utf-8"))
+        parent, family, variant = made["parent"], made["family"], made["variant"]
+        known = {"licence": parent["licence"], "source": f"{source}, {made['what']} from {parent['source']}"}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneError(
+            f"{folder / CONTINUED} is damaged ({type(error).__name__}: {error}). Run `headstart pretrain` again."
+        ) from error
+    if not weights.is_file():
+        raise BackboneError(f"{folder} holds no {WEIGHTS_FILE}. Run `headstart pretrain` again, or copy it anew.")
+    return Located(name=name, family=family, folder=folder, sha256=sha256_of(weights), variant=variant, **known)
 
 
 def _sha256_of_all(files: list[Path]) -> str:

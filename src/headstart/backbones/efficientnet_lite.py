@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -37,6 +37,8 @@ BLOCKS = (  # per group of blocks: repeats, kernel, stride of the first, expansi
 )
 STEM, HEAD = 32, 1280  # channels
 
+T = TypeVar("T")
+
 
 class EfficientnetLite(Backbone):
     """Stem, seven groups of blocks, head: 9 stages. Pooling is the mean over the picture."""
@@ -53,22 +55,28 @@ class EfficientnetLite(Backbone):
 
     @classmethod
     def load(cls, located: Located) -> EfficientnetLite:
-        """Build the variant that `located.name` names from model.safetensors, with the published file's keys."""
-        if located.name not in VARIANTS:
-            raise BackboneError(
-                f"{located.name!r} is not an EfficientNet-Lite that Headstart knows: {listed(VARIANTS)}."
-            )
-        width, depth, side = VARIANTS[located.name]
+        """Build the variant that `located` names from model.safetensors, with the published file's keys."""
+        variant = located.variant or located.name
+        if variant not in VARIANTS:
+            raise BackboneError(f"{variant!r} is not an EfficientNet-Lite that Headstart knows: {listed(VARIANTS)}.")
+        width, depth, side = VARIANTS[variant]
         network = _Network(width, depth)
         published = load_file(located.folder / "model.safetensors")
         try:
             network.load_state_dict(_renamed(published, network))
         except (RuntimeError, KeyError) as error:
-            raise BackboneError(f"The weights in {located.folder} do not fit {located.name}: {error}") from error
+            raise BackboneError(f"The weights in {located.folder} do not fit {variant}: {error}") from error
         nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast here
-        return cls(
-            network, Provenance.of(located, network), Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-        )
+        pixels = Pixels(side=side, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+        backbone = cls(network, Provenance.of(located, network), pixels)
+        backbone.variant = variant
+        return backbone
+
+    def weights(self, located: Located) -> dict[str, Tensor]:
+        """The network's tensors by the published names."""
+        names = {name: name for name in load_file(located.folder / "model.safetensors")}
+        state = self.network.state_dict()
+        return {theirs: state[ours].contiguous() for ours, theirs in _renamed(names, self.network).items()}
 
     def lengths(self, items: Sequence[Any]) -> list[int]:
         """1 for each picture."""
@@ -172,17 +180,17 @@ INNER = {
 }
 
 
-def _renamed(published: Mapping[str, Tensor], network: _Network) -> dict[str, Tensor]:
+def _renamed(published: Mapping[str, T], network: _Network) -> dict[str, T]:
     """The published file's keys, which count the blocks from first to last, as ours, which count within groups."""
     groups = [len(list(group.children())) for group in network.blocks]
     places = [f"blocks.{i}.{j}" for i, n_blocks in enumerate(groups) for j in range(n_blocks)]
     ours = {}
-    for key, tensor in published.items():
+    for key, value in published.items():
         match key.split("."):
             case ["_blocks", index, layer, leaf] if int(index) < len(places):
-                ours[f"{places[int(index)]}.{INNER[layer]}.{leaf}"] = tensor
+                ours[f"{places[int(index)]}.{INNER[layer]}.{leaf}"] = value
             case [layer, leaf]:
-                ours[f"{OUTER[layer]}.{leaf}"] = tensor
+                ours[f"{OUTER[layer]}.{leaf}"] = value
             case _:
                 raise KeyError(key)
     return ours

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.backbones.base import Backbone, Enough
+from headstart.backbones.base import Backbone, Enough, tensor_of
 
 Normalisation = nn.modules.batchnorm._BatchNorm
 
@@ -44,10 +44,14 @@ class Resumable(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], activation: Tensor | None = None) -> Tensor:
         """Pooled last stage (N, D), float32. With `activation`, the stages below the cut are not run."""
+        return self.backbone[0].pool(self.last_stage(inputs, activation), inputs).float()
+
+    def last_stage(self, inputs: Mapping[str, Tensor], activation: Tensor | None = None) -> Tensor:
+        """The whole output of the last stage: (N, T, D) of texts, (N, C, H, W) of pictures."""
         found: list[Tensor] = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
-            found.append(self.backbone[0].pool(output, inputs).float())
+            found.append(tensor_of(output))
             raise Enough
 
         hook = self.last.register_forward_hook(keep)

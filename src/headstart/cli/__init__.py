@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from headstart.cli import cluster, deploy, fit, machine, pages, serve, use  # noqa: F401  (each adds its verbs)
+from headstart.cli import (  # noqa: F401  (each adds its verbs)
+    cluster,
+    deploy,
+    fit,
+    machine,
+    pages,
+    pretrain,
+    serve,
+    use,
+)
 from headstart.cli.base import app, failed
 from headstart.errors import HeadstartError
 

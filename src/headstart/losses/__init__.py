@@ -1,0 +1,1 @@
+"""What a backbone goes on learning by without labels; one loss a file."""
