@@ -39,6 +39,7 @@ from headstart.alignments.solve import Sides, Solution, mean_of, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca
 from headstart.alignments.transport import Transport
+from headstart.evidence.calibration import fit_temperature
 from headstart.evidence.estimate import estimate_accuracy
 from headstart.evidence.label_free import choose
 from headstart.registry import ALIGNMENTS
@@ -181,14 +182,15 @@ def solved(source: Domain, target: Domain, seed: int) -> dict[str, Solution]:
 
 
 def together(task: Classification, found: list[Solution], domains: Sides) -> Solution:
-    """The mean of all heads, as `headstart fit --to` has it, but for the temperatures."""
+    """The mean of all heads, as `headstart fit --to` has it."""
     head = mean_of([one.head for one in found])
     val_logits = np.mean([one.val_logits for one in found], axis=0)
     first = next(one for one in found if one.outlook.target.shape == domains.target.shape)
+    temperature = fit_temperature(task, val_logits, first.outlook.y_val)
     outlook = replace(
         first.outlook,
-        val_probabilities=task.scores(val_logits),
-        target_probabilities=task.scores(head.logits(domains.target)),
+        val_probabilities=task.scores(val_logits, temperature),
+        target_probabilities=task.scores(head.logits(domains.target), temperature),
     )
     return replace(first, head=head, val_logits=val_logits, outlook=outlook)
 

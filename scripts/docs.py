@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,6 +154,63 @@ def served() -> str:
     return "\n".join(lines)
 
 
+def domains() -> str:
+    """From labelled domains to unlabelled ones, averaged over the pairs, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "domains.json").read_text(encoding="utf-8"))
+    lines = [
+        "| pairs | source only | chosen without labels | best way, known afterwards | classical | better, told apart "
+        "from source only | worse |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    titles = {"pacs": "PACS-small, EfficientNet-Lite0", "amazon": "Amazon reviews, MiniLM"}
+    for name, title in titles.items():
+        pairs = list(results[name].values())
+        ways = [[way["measured"]["value"] for way in pair["ways"]] for pair in pairs]
+        chosen = [next(way["measured"]["value"] for way in pair["ways"] if way["chosen"]) for pair in pairs]
+        classical = [pair["classical"]["value"] for pair in pairs]
+        means = [_mean(row[0] for row in ways), _mean(chosen), _mean(max(row) for row in ways), _mean(classical)]
+        n_worse = sum(own < row[0] for own, row in zip(chosen, ways, strict=True))
+        worst = min(own - row[0] for own, row in zip(chosen, ways, strict=True))
+        worse = f"{n_worse}" + (
+            f", by {-worst:.3f}" if n_worse == 1 else f", by {-worst:.3f} at most" if n_worse else ""
+        )
+        n_better = sum(pair["paid"] is True for pair in pairs)
+        cells = [title, *(f"{mean:.3f}" for mean in means), f"{n_better} of {len(pairs)}", worse]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def hospitals() -> str:
+    """Each hospital's patients with the others' help, by labels, as a table."""
+    cells = json.loads((ROOT / "benchmarks" / "results" / "heart.json").read_text(encoding="utf-8"))["cells"]
+    titles = {
+        "automatic": "**chosen by itself**",
+        "target_only": "target only",
+        "source_only": "source only",
+        "pooled": "pooled",
+        "importance_weighting": "importance weighting",
+        "feature_augmentation": "feature augmentation",
+        "coral": "CORAL",
+        "source_prediction": "source's prediction as a feature",
+        "boosted_trees": "boosted trees, continued",
+        "tradaboost": "TrAdaBoost",
+    }
+    labels = sorted({cell["labels"] for cell in cells})
+    lines = [f"| mean ROC AUC | {' | '.join(f'{n} labels' for n in labels)} |", "|---" * (len(labels) + 1) + "|"]
+    for name, title in titles.items():
+        row = []
+        for n in labels:
+            found = [cell["auc"][name]["mean"] for cell in cells if cell["labels"] == n and name in cell["auc"]]
+            row.append(f"{_mean(found):.3f}" if found else "")
+        lines.append(f"| {title} | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
 def _shown(score: dict[str, float], sign: str = "") -> str:
     value, low, high = (f"{score[key]:{sign}.3f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})".replace("-", "−")
@@ -166,6 +224,8 @@ def refreshed(readme: str) -> str:
         ("chosen", chosen()),
         ("speed", speed()),
         ("served", served()),
+        ("domains", domains()),
+        ("hospitals", hospitals()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)

@@ -7,12 +7,9 @@ and ends with the same weights.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +24,7 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.engine.allocator import keep_memory
 from headstart.engine.corpus import HELD, NOISE, ROUND, START, AsIs, Corpus, Steps, moved
+from headstart.engine.quiet import without_remarks
 from headstart.engine.train import EPSILON, one_cycle, precision
 from headstart.losses.base import Learner, Loss, View
 
@@ -173,7 +171,7 @@ def go_on(loss: Loss, corpus: Corpus, n_steps: int, advance: Callable[[int], Non
         return corpus.batch(loss, rows, step)
 
     loader = DataLoader(AsIs(), batch_sampler=steps, collate_fn=collate, generator=torch.Generator())
-    with _quiet():
+    with without_remarks():
         trainer = pl.Trainer(
             max_epochs=steps.n_rounds,
             callbacks=[rounds],
@@ -250,19 +248,3 @@ def measure(module: GoingOn) -> Measured:
         terms = module.learner([moved(view, module.device) for view in corpus.batch(loss, rows, HELD, start)])
         found.append(torch.stack([terms.sums, terms.counts]).double().cpu().numpy())
     return Measured(*np.concatenate(found, axis=1))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks on workers, on what the trainer has and lacks, and its tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,12 +7,9 @@ never restored (Lightning's own fine-tuning callback gets that wrong: Lightning#
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,6 +25,7 @@ from headstart.data.batch import batches
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
 from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
+from headstart.engine.quiet import without_remarks
 from headstart.engine.restate import own_norms, restate, set_norms
 from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
@@ -60,7 +58,7 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
         collate_fn=lambda rows: module.collate(rows, best.n_epochs()),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
-    with _quiet():
+    with without_remarks():
         trainer = pl.Trainer(
             max_epochs=strategy.epochs,
             callbacks=[best],
@@ -318,19 +316,3 @@ def _first_head(
             linear.weight.copy_(torch.from_numpy(weight * spread / scale))
             linear.bias.copy_(torch.from_numpy((bias + weight @ mean - origin) / scale))
     return mean.astype(np.float32), spread.astype(np.float32), linear
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks: on workers, on what the trainer has and lacks, and its tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
