@@ -22,7 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import permutations
 from pathlib import Path
@@ -39,8 +39,9 @@ from headstart.alignments.solve import Sides, Solution, mean_of, solve
 from headstart.alignments.subspace import Subspace
 from headstart.alignments.tca import Tca
 from headstart.alignments.transport import Transport
+from headstart.evidence.base import Score
 from headstart.evidence.calibration import fit_temperature
-from headstart.evidence.estimate import estimate_accuracy
+from headstart.evidence.estimate import averaged, estimate_accuracy
 from headstart.evidence.label_free import choose
 from headstart.registry import ALIGNMENTS
 from headstart.strategies.base import Part
@@ -195,6 +196,15 @@ def together(task: Classification, found: list[Solution], domains: Sides) -> Sol
     return replace(first, head=head, val_logits=val_logits, outlook=outlook)
 
 
+def estimated(found: dict[str, Solution], name: str, seed: int) -> Score:
+    """The accuracy of a head on the target, as `headstart fit --to` estimates it."""
+    if name == TOGETHER:
+        return averaged([estimated(found, other, seed) for other in found if other != TOGETHER])
+    seen = found[name].outlook
+    consensus = np.mean([one.outlook.target_probabilities for one in found.values()], axis=0)
+    return estimate_accuracy(seen.y_val, seen.val_probabilities, seen.target_probabilities, seed, consensus).estimate
+
+
 def heads(seed: int) -> dict[str, object]:
     """Linear heads of every alignment on every pair, the choice among them, and the estimate of its accuracy."""
     domains = read()
@@ -202,11 +212,7 @@ def heads(seed: int) -> dict[str, object]:
     for a, b in permutations(DOMAINS, 2):
         found = solved(domains[a], domains[b], seed)
         choice = choose({name: one.outlook for name, one in found.items()}, seed=seed)
-        outlook = found[choice.name].outlook
-        consensus = np.mean([one.outlook.target_probabilities for one in found.values()], axis=0)
-        estimate = estimate_accuracy(
-            outlook.y_val, outlook.val_probabilities, outlook.target_probabilities, seed, consensus
-        )
+        estimate = estimated(found, choice.name, seed)
         x, y = domains[b]
         accuracy = {
             name: 100 * float(np.mean(one.head.logits(x.astype(np.float32)).argmax(axis=1) == y))
@@ -216,7 +222,7 @@ def heads(seed: int) -> dict[str, object]:
             "accuracy": accuracy,
             "chosen": choice.name,
             "automatic": accuracy[choice.name],
-            "estimate": estimate.to_json(),
+            "estimate": asdict(estimate),
         }
     automatic = [one["automatic"] for one in pairs.values()]
     gains = [one["automatic"] - one["accuracy"]["source only"] for one in pairs.values()]
@@ -226,7 +232,7 @@ def heads(seed: int) -> dict[str, object]:
         "worst against source only": float(min(gains)),
         "methods": {name: float(np.mean([one["accuracy"][name] for one in pairs.values()])) for name in methods},
         "estimate off by": float(
-            np.mean([abs(100 * one["estimate"]["estimate"]["value"] - one["automatic"]) for one in pairs.values()])
+            np.mean([abs(100 * one["estimate"]["value"] - one["automatic"]) for one in pairs.values()])
         ),
         "seconds": time.perf_counter() - start,
         "pairs": pairs,

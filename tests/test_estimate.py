@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from headstart.evidence.estimate import AccuracyEstimate, differing, estimate_accuracy, thresholded
+from headstart.evidence.base import Score
+from headstart.evidence.estimate import AccuracyEstimate, averaged, differing, estimate_accuracy, thresholded
 
 
 def calibrated(n: int, seed: int, low: float) -> tuple[np.ndarray, np.ndarray]:
@@ -79,3 +80,7 @@ def test_the_consensus_of_several_candidates_holds_an_estimate_down() -> None:
     agreeing = estimate_accuracy(y, val, sure, consensus=sure)
     assert agreeing.estimate.value == alone.estimate.value
     assert AccuracyEstimate.from_json(held.to_json()) == held
+
+
+def test_the_mean_of_candidates_is_estimated_by_the_mean_of_theirs() -> None:
+    assert averaged([Score(0.4, 0.2, 0.6), Score(0.8, 0.7, 0.9)]) == Score(0.6000000000000001, 0.45, 0.75)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from headstart import inductive
-from headstart.across import Crossed, Crossing, Tried, check, cross
+from headstart.across import TOGETHER, Crossed, Crossing, Tried, check, cross
 from headstart.data.dataset import Dataset
 from headstart.data.threads import in_threads
 from headstart.deploy import artifact, examples
@@ -27,7 +27,7 @@ from headstart.domains import bring
 from headstart.evidence import label_free
 from headstart.evidence.adaptation import SOURCE_ONLY, Adaptation, Measured, Way, verdict
 from headstart.evidence.base import Evidence, Score, Scores, TestResult
-from headstart.evidence.estimate import estimate_accuracy
+from headstart.evidence.estimate import averaged, estimate_accuracy
 from headstart.evidence.gap import Clouds, clouds, domain_gap
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
@@ -146,10 +146,7 @@ def summarise(crossed: Crossed, exam: Exam) -> Adaptation:
 
 
 def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
-    shop, seen, choice = crossed.shop, one.outlook, crossed.choice
-    guess = estimate_accuracy(
-        seen.y_val, seen.val_probabilities, seen.target_probabilities, shop.seed, crossed.consensus
-    )
+    shop, choice = crossed.shop, crossed.choice
     return Way(
         title=one.title,
         strategy=one.name,
@@ -158,12 +155,22 @@ def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
         source_score=shop.judge.score(one.val_scores),
         gains={scorer: gains[one.title] for scorer, gains in choice.gains.items() if one.title in gains},
         votes=tuple(scorer for scorer, votes in choice.votes.items() if votes.get(one.title)),
-        estimate=guess.estimate,
+        estimate=_estimate(crossed, one),
         measured=_scored(shop, exam.y, exam.ways[one.title]) if exam.ways else None,
         cost_passes=round(one.cost, 2),
         seconds=round(one.seconds, 2),
         chosen=one is crossed.chosen,
     )
+
+
+def _estimate(crossed: Crossed, one: Tried) -> Score:
+    """Accuracy on the target, estimated; of the mean of several ways, the mean of theirs."""
+    if one.name == TOGETHER:
+        return averaged([_estimate(crossed, other) for other in crossed.tried if other.name in one.settings["members"]])
+    seen = one.outlook
+    return estimate_accuracy(
+        seen.y_val, seen.val_probabilities, seen.target_probabilities, crossed.shop.seed, crossed.consensus
+    ).estimate
 
 
 def _scored(shop: Workshop, y: np.ndarray, scores: np.ndarray) -> Score:

@@ -19,7 +19,7 @@ from headstart.evidence.label_free import Choice
 from headstart.wishes import AUTO, Wishes
 from headstart.workshop import Workshop
 
-__all__ = ["Crossed", "Crossing", "Tried", "check", "cross"]
+__all__ = ["TOGETHER", "Crossed", "Crossing", "Tried", "check", "cross"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ of answers on which a candidate agrees with their consensus.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,6 +75,15 @@ def estimate_accuracy(
         middle = min(middle, found["agreement"].value)
     low, high = min(one.low for one in found.values()), max(one.high for one in found.values())
     return AccuracyEstimate(estimate=Score(middle, min(low, middle), max(high, middle)), **found)
+
+
+def averaged(estimates: Sequence[Score]) -> Score:
+    """The estimate for the mean of several candidates: the mean of theirs, ends and all.
+
+    Its own confidence says less: a mean of heads is as sure on the source, where all are right, as it is modest on the
+    target, where they differ (docs/log.md).
+    """
+    return Score(*(float(np.mean([getattr(one, end) for one in estimates])) for end in ("value", "low", "high")))
 
 
 def _agreed(probabilities: np.ndarray, consensus: np.ndarray, seed: int) -> Score:
