@@ -15,7 +15,7 @@ import headstart
 from headstart.data.dataset import Dataset
 from headstart.deploy.model import Model
 from headstart.domains import bring, read_target
-from headstart.errors import DataError, PlanError
+from headstart.errors import DataError, MissingExtraError, PlanError
 from headstart.evidence.adaptation import Adaptation
 from headstart.progress import Progress
 from tests.conftest import call
@@ -200,3 +200,11 @@ def test_classes_that_the_source_lacks_are_not_measured_on(source: str, tiny: st
     assert (found.n_target, found.n_labelled) == (len(TARGET), len(TARGET) - 10)
     findings = json.loads(model.files["metrics.json"])["findings"]
     assert any(finding["kind"] == "open set" for finding in findings)
+
+
+def test_a_missing_extra_is_named_before_anything_is_run(
+    source: str, told: str, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.across.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"headstart\[align\]"):
+        wrong(source, told, backbone=tiny)

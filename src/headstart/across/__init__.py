@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from headstart.across.base import Crossing, Tried
 from headstart.across.solved import TOGETHER, aligned, alignments, source_only, together
 from headstart.across.trained import affordable, named_trainings, trained
 from headstart.domains import Domains
-from headstart.errors import DataError, PlanError, did_you_mean, listed
+from headstart.errors import DataError, MissingExtraError, PlanError, did_you_mean, listed
 from headstart.evidence import label_free
 from headstart.evidence.adaptation import SOURCE_ONLY
 from headstart.evidence.label_free import Choice
@@ -79,13 +80,19 @@ def cross(crossing: Crossing) -> Crossed:
 
 
 def check(wishes: Wishes, n_stages: int) -> None:
-    """PlanError for a wish that cannot be fulfilled; alignments are strategies here."""
+    """PlanError for a wish that cannot be fulfilled; alignments are strategies here.
+
+    MissingExtraError where they need libraries that are not there.
+    """
     known = [AUTO, TOGETHER, *alignments(), *(name for name in registry.STRATEGIES.names() if name != "scratch")]
     if wishes.strategy not in (None, *known):
         raise PlanError(
             f"{wishes.strategy!r} is not a way to adapt to a target: {listed(known, 30)}."
             f"{did_you_mean(str(wishes.strategy), known)}"
         )
+    for library in ("ot", "skada"):  # said now, and not after the frozen pass
+        if wishes.strategy in (None, AUTO, TOGETHER, *alignments()) and find_spec(library) is None:
+            raise MissingExtraError(library, "align")
     plain = replace(wishes, strategy=None) if wishes.strategy in (TOGETHER, *alignments()) else wishes
     plain.check(n_stages, has_target=True)
 
