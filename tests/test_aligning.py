@@ -513,8 +513,8 @@ def test_the_target_counts_as_work() -> None:
 
 def test_a_named_strategy_is_cut_in_the_middle_or_where_it_was_said(bert: Backbone, tmp_path: Path) -> None:
     shop = shop_of(bert, a_problem(bert), tmp_path)
-    assert [way.cut(4) for way in adapt._ways(shop, Wishes(strategy="dann"))] == [2]
-    assert [way.cut(4) for way in adapt._ways(shop, Wishes(strategy="dann", freeze=0))] == [0]
+    assert [way.cut(4) for way in adapt.ways_of(shop, Wishes(strategy="dann"))] == [2]
+    assert [way.cut(4) for way in adapt.ways_of(shop, Wishes(strategy="dann", freeze=0))] == [0]
     assert adapt.title_of(Dann(freeze=2), ["a", "b", "c", "d"]) == "domain-adversarial (DANN) above b"
 
 

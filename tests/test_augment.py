@@ -10,7 +10,11 @@ from headstart.modalities import augment
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(60, 200, (8, 12, 3), dtype=np.uint8)  # not of full contrast, smooth once enlarged
 PHOTO = Pillow.fromarray(NOISE).resize((96, 64), Pillow.Resampling.BICUBIC)
-SAMPLES = {"image": PHOTO, "text": "a good film"}  # opened; a new modality adds its line here
+SAMPLES = {
+    "image": PHOTO,
+    "text": "a good film",
+    "tabular": {"age": 4, "kind": "a"},
+}  # opened; a new modality adds its line here
 
 
 class Fixed:

@@ -73,7 +73,7 @@ def test_a_model_read_back_says_the_same(name, title, task_name):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", registry.MODALITIES.names())
+@pytest.mark.parametrize("name", ITEMS)
 def test_the_best_on_validation_is_taken(name):
     task, train, val = parts(name, "classification")
     modality = registry.modality(name)
