@@ -206,6 +206,33 @@ def hospitals() -> str:
     return "\n".join(lines)
 
 
+def groups() -> str:
+    """Groups found without labels, held against labels afterwards, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "cluster.json").read_text(encoding="utf-8"))
+    lines = [
+        "| data | classes | groups found (95 %) | adjusted Rand index | number given | best k-means on TF-IDF or pixels, "
+        "number given |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, run in results.items():
+        if "found" not in run:
+            continue
+        found, given = run["found"], run["given"]
+        rivals = {rival: scores["ari"] for rival, scores in given["scores"].items() if rival != "these groups"}
+        best = max(rivals, key=lambda rival: rivals[rival]["value"])
+        count = found["count"]
+        cells = [
+            name,
+            str(found["truth"]),
+            f"{found['groups']} ({count['low']} to {count['high']})",
+            _shown(found["scores"]["these groups"]["ari"]),
+            _shown(given["scores"]["these groups"]["ari"]),
+            f"{_shown(rivals[best])}, {best.removeprefix('k-means on ')}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
@@ -226,6 +253,7 @@ def refreshed(readme: str) -> str:
         ("served", served()),
         ("domains", domains()),
         ("hospitals", hospitals()),
+        ("groups", groups()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
