@@ -210,8 +210,8 @@ def groups() -> str:
     """Groups found without labels, held against labels afterwards, as a table."""
     results = json.loads((ROOT / "benchmarks" / "results" / "cluster.json").read_text(encoding="utf-8"))
     lines = [
-        "| data | classes | groups found (95 %) | adjusted Rand index | number given | best k-means on TF-IDF or pixels, "
-        "number given |",
+        "| data | classes | groups found (95 %) | adjusted Rand index | number given | best k-means on TF-IDF or "
+        "pixels, number given |",
         "|---|---|---|---|---|---|",
     ]
     for name, run in results.items():
