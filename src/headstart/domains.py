@@ -6,6 +6,7 @@ teach nor choose.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from headstart import registry
 from headstart.data.audit import Finding, audit, stripped
+from headstart.data.columns import NoColumnError
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, describe
 from headstart.data.read import read as read_data
@@ -62,7 +64,10 @@ def read_target(target: Any, source: Dataset, labels: str | None) -> Dataset:
         found = _read(target, source, labels)
     if found.modality != source.modality:
         nouns = [registry.modality(one.modality).noun[1] for one in (source, found)]
-        raise DataError(f"The source {source.name!r} holds {nouns[0]}, but the target {found.name!r} holds {nouns[1]}.")
+        raise DataError(
+            f"The source {source.name!r} holds {nouns[0]}, but the target {found.name!r} holds {nouns[1]}. "
+            "Give --to data of the same kind."
+        )
     if labels is not None and found.task is None:
         raise DataError(
             f"The target {found.name!r} has no labels that can be found, but --target-labels {labels} asks for them. "
@@ -75,13 +80,13 @@ def _read(target: Any, source: Dataset, labels: str | None) -> Dataset:
     """With the input column that the source has, where the target has it too."""
     label = {None: "", AUTO: None}.get(labels, labels)
     task = source.task if label != "" else None
-    if source.input_name:
-        try:
-            return read_data(target, reading=Reading(input=source.input_name, label=label, task=task))
-        except DataError as error:
-            if "There is no column" not in str(error) or source.input_name not in str(error):
-                raise
-    return read_data(target, reading=Reading(label=label, task=task))
+    try:
+        if source.input_name:
+            with suppress(NoColumnError):  # its input may be called otherwise
+                return read_data(target, reading=Reading(input=source.input_name, label=label, task=task))
+        return read_data(target, reading=Reading(label=label, task=task))
+    except DataError as error:
+        raise DataError(f"The target: {str(error).replace('--label', '--target-labels')}") from error
 
 
 def _without_labels(dataset: Dataset) -> Dataset:
@@ -90,9 +95,8 @@ def _without_labels(dataset: Dataset) -> Dataset:
 
 
 def bring(source: Dataset, target: Dataset, seed: int, progress: Progress) -> Domains:
-    """Audit and split the source, audit the target, and lay them side by side.
+    """Audit and split the source, audit the target, and lay them side by side; alike whether the target has labels.
 
-    Where the target can be measured on, the source keeps no test split of its own.
     DataError when the target is too small; PlanError unless the task is classification.
     """
     if source.task != "classification":
@@ -102,12 +106,12 @@ def bring(source: Dataset, target: Dataset, seed: int, progress: Progress) -> Do
             "--task classification where every value is a class."
         )
     truth = _truth_column(target)
-    problem = pose(source, seed, progress, crosswise=False, tested=truth is None)
+    problem = pose(source, seed, progress, crosswise=False)
     with progress.step("audit"):
         named = target.table.add_column(TRUTH, truth) if truth is not None else target.table
         bare = _without_labels(replace(target, table=named))
         audited = audit(bare.with_splits([""] * len(bare)), progress)
-    progress.say(f"target {describe(bare)}")
+    progress.say(f"target {describe(bare)}" + ("" if truth is None else "; its labels are kept for the end"))
     if len(audited.digests) < FEWEST:
         raise DataError(
             f"{len(audited.digests)} examples of the target {target.name!r} can be used, but a domain needs at least "
@@ -159,6 +163,11 @@ def _known(target: Dataset, problem: Problem) -> tuple[np.ndarray, tuple[Finding
 def _shared(digests: list[str], problem: Problem) -> tuple[Finding, ...]:
     """Items that stand in both domains."""
     n = len(set(digests) & set(problem.digests))
+    if n == len(set(digests)):
+        raise DataError(
+            "Every item of the target stands in the source as well: it is the same domain, and there is nothing to "
+            "adapt to. Give --to other data, or leave it out."
+        )
     if not n:
         return ()
     return (Finding(kind="shared", severity="warning", text=f"{n:,} of its items stand in the source as well."),)

@@ -15,7 +15,7 @@ from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.read import Reading, describe, read_beside
 from headstart.data.read import read as read_data
-from headstart.data.split import split, split_train_val
+from headstart.data.split import split
 from headstart.errors import DataError
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
@@ -129,17 +129,15 @@ def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tupl
     return target, given
 
 
-def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True, tested: bool = True) -> Problem:
+def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True) -> Problem:
     """Audit, split and encode; DataError when there is nothing to learn from.
 
-    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses. Where the
-    test is elsewhere (not `tested`), no example is kept for it, unless the data came with splits.
+    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses.
     """
     with progress.step("audit"):
         audited = audit(dataset, progress)
     with progress.step("split"):
-        given = set(audited.dataset.column("split")) != {""}
-        dataset = split(audited.dataset, seed) if tested or given else split_train_val(audited.dataset, seed)
+        dataset = split(audited.dataset, seed)
         findings = (*audited.findings, *audit_splits(dataset))
         for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *dataset.notes):
             progress.say(f"  {line}")

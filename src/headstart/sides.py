@@ -58,9 +58,9 @@ class Tables:
 
     @property
     def seen(self) -> frozenset[str]:
-        """Digests of what was learnt from, but for rows that recur: these may be other cases alike."""
+        """Digests of what was learnt from; another case with the very same row cannot be told from it."""
         own = [self.target.digests[row] for row in self.teach] + (self.source.digests if self.source else [])
-        return frozenset(digest for digest, n in Counter(own).items() if n == 1)
+        return frozenset(own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ def summarise(crossed: Crossed, exam: Exam) -> Adaptation:
     shop, domains, chosen = crossed.shop, crossed.domains, crossed.chosen
     first = crossed.source_only.outlook
     way_of = [_way(crossed, one, exam) for one in crossed.tried]
-    after = domain_gap(chosen.outlook.train, chosen.outlook.target, shop.seed) if crossed.adapts else None
+    after = domain_gap(chosen.outlook.train, chosen.outlook.target, shop.seed) if has_own_space(crossed) else None
     return Adaptation(
         source=domains.source.dataset.name,
         target=domains.target.name,
@@ -229,10 +229,15 @@ def command(crossed: Crossed, metric: str, out: Path | None) -> str:
     return f"{again} --to {shlex.quote(target.source)}" + (f" --target-labels {shlex.quote(labels)}" if labels else "")
 
 
+def has_own_space(crossed: Crossed) -> bool:
+    """Whether the chosen head reads features that were moved; the mean of several heads reads them as they are."""
+    return crossed.adapts and crossed.chosen.name != TOGETHER
+
+
 def clouds_of(crossed: Crossed) -> tuple[tuple[str, Clouds], ...]:
     """Both domains in two dimensions: as they are, and as the chosen head reads them."""
     seen = [("Before", crossed.source_only.outlook)]
-    if crossed.adapts:
+    if has_own_space(crossed):
         seen.append((f"After: {crossed.chosen.title}", crossed.chosen.outlook))
     return tuple((title, clouds(outlook.train, outlook.target)) for title, outlook in seen)
 

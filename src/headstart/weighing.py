@@ -92,6 +92,8 @@ def measure(shop: Shop, planned: Planned) -> Measurement:
         inner = shop.choose(part, 1, None if encoded.groups is None else encoded.groups[kept])
         for name, scores in shop.systems(inner, part, teach.features[held]).items():
             found.setdefault(name, np.empty((len(teach.y), scores.shape[1])))[held] = scores
+    naive = tables.task.naive(teach.y, len(teach.y))  # one guess for all: that of each fold would tell the folds apart
+    found[tables.task.naive_title] = naive
     tested = tables.target.dataset.select(tables.teach)
     return Measurement(y=teach.y, systems=found, dataset=tested, crosswise=True)
 

@@ -50,6 +50,11 @@ class Wishes:
     def check(self, n_stages: int, has_target: bool = False) -> None:
         """PlanError for a wish that this backbone, or the lack of a target, cannot fulfil; to be asked first."""
         names = [AUTO, *(name for name in registry.STRATEGIES.names() if name != "scratch")]
+        if self.strategy in registry.ALIGNMENTS.names() and not has_target:
+            raise PlanError(
+                f"{self.strategy!r} carries over from one domain to another: name an unlabelled target with --to (or, "
+                "for a plain table, another table with --source)."
+            )
         if self.strategy not in (None, *names):
             raise PlanError(
                 f"{self.strategy!r} is not a strategy: {listed(names)}.{did_you_mean(str(self.strategy), names)}"

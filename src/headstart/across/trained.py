@@ -24,9 +24,15 @@ def affordable(crossing: Crossing) -> Iterator[Tried]:
     if crossing.wishes.budget is None:
         return
     left = adapt.passes(shop, crossing.wishes.budget)
-    for way in trainings(shop):
-        cost = shop.work.passes(way, shop.work.n_train, shop.work.caches(way, shop.work.n_train))
-        if way.suits(shop.backbone.network) and cost <= left:
+    suited = [way for way in trainings(shop) if way.suits(shop.backbone.network)]
+    costs = [shop.work.passes(way, shop.work.n_train, shop.work.caches(way, shop.work.n_train)) for way in suited]
+    if suited and min(costs) > left:
+        shop.progress.say(
+            f"  the budget pays for {left:.1f} frozen passes, but the cheapest way that trains takes {min(costs):.1f}: "
+            "none is tried; give more with --budget"
+        )
+    for way, cost in zip(suited, costs, strict=True):
+        if cost <= left:
             left -= cost
             with shop.progress.step("try strategies"):
                 yield trained(crossing, way)

@@ -93,8 +93,9 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
         show(ways_table(adaptation))
         where = "labelled target examples" if adaptation.n_labelled else "the source's own test examples"
         console.print(f"\nMeasured on {where}:", markup=False)
-    console.print()
-    show(score_table(model.evidence))
+    if model.evidence.metrics:
+        console.print()
+        show(score_table(model.evidence))
     console.print(f"\nChosen: {model.plan.reason}.", markup=False)
     console.print(f"{model.evidence.verdict}\n", style="bold", markup=False)
     console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)

@@ -22,12 +22,8 @@ COVERAGE = {2: 45, 3: 72, 5: 81}  # groups in test -> % of simulated 95 % interv
 
 
 def audit_splits(dataset: Dataset) -> tuple[Finding, ...]:
-    """What the splits mean for the score; `dataset` as `split` returns it. Nothing is changed.
-
-    Data without a test split are measured elsewhere.
-    """
-    of_test = (_few_groups, _untested_classes, _few_examples) if len(dataset.rows("test")) else ()
-    checks = (_torn_groups, _unseen_classes, *of_test)
+    """What the splits mean for the score; `dataset` as `split` returns it. Nothing is changed."""
+    checks = (_torn_groups, _few_groups, _unseen_classes, _untested_classes, _few_examples)
     return tuple(chain.from_iterable(check(dataset) for check in checks))
 
 

@@ -108,10 +108,14 @@ def _whole_rows(raw: Raw, label: str | None, others: set[str], split: str | None
     return Roles(input=None, modality=ROWS, label=label or None, split=split, notes=tuple(notes), row=row)
 
 
+class NoColumnError(DataError):
+    """A column that was named is not there."""
+
+
 def check_column(raw: Raw, name: str, option: str) -> None:
-    """DataError, with the nearest name, when there is no such column."""
+    """NoColumnError, with the nearest name, when there is no such column."""
     if name not in raw.columns:
-        raise DataError(
+        raise NoColumnError(
             f"There is no column {name!r} in {raw.source or 'the data'}; its columns are {listed(raw.columns, 20)}."
             f"{did_you_mean(name, raw.columns)} Pass --{option} COL."
         )

@@ -41,7 +41,10 @@ def infer_task(values: Sequence[Any], task: str | None = None, column: str = "la
         raise DataError(f"--task {task} is not one of {listed(_AS_TASK)}.{did_you_mean(task, _AS_TASK)}")
     seen = _Seen([None if is_missing_label(value) else _plain(value) for value in values], column)
     if not seen.known:
-        raise DataError(f"Column {column!r} holds no label: all of its {len(values):,} values are missing.")
+        raise DataError(
+            f"Column {column!r} holds no label: all of its {len(values):,} values are missing. "
+            "Fill it in, or name another column with --label COL."
+        )
     notes: list[str] = []
     if task is None:
         task = _inferred(seen, notes)

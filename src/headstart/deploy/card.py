@@ -7,6 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headstart.evidence import words
@@ -60,12 +61,13 @@ def _front_matter(record: Record) -> ModelCardData:
 
     data, evidence = record.data, record.evidence
     pipeline = _pipeline_tag(data.modality, data.task)
+    measured_on, split = _measured_on(record)
     results = [
         EvalResult(
             task_type=pipeline or data.task,
-            dataset_type=_slug(data.name),
-            dataset_name=data.name,
-            dataset_split="test",
+            dataset_type=_slug(measured_on),
+            dataset_name=measured_on,
+            dataset_split=split,
             metric_type=name,
             metric_name=evidence.titles[name],
             metric_value=round(score.value, 6),
@@ -107,11 +109,8 @@ def _slug(name: str) -> str:
 
 
 def _view(record: Record) -> dict[str, Any]:
-    few = [
-        f"{name} ({counts.get('test', 0)})"
-        for name, counts in record.data.class_counts.items()
-        if counts.get("test", 0) < FEW_TEST_EXAMPLES
-    ]
+    tested = _tested(record)
+    few = [f"{name} ({n})" for name, n in tested.items() if n < FEW_TEST_EXAMPLES]
     return {
         "record": record,
         "title": record.data.name + (f", adapted from {record.provenance.name}" if record.provenance else ""),
@@ -122,6 +121,22 @@ def _view(record: Record) -> dict[str, Any]:
         "few": few,
         "total_seconds": sum(record.seconds.values()),
     }
+
+
+def _tested(record: Record) -> dict[str, int]:
+    """Class name -> how many examples of it everything was measured on; {} for numbers, and where nothing was."""
+    names, y = record.task.score_names, record.test.y
+    if not names or not len(y):
+        return {}
+    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(names))
+    return {name: int(n) for name, n in zip(names, counts, strict=True)}
+
+
+def _measured_on(record: Record) -> tuple[str, str]:
+    """(data, split) that the scores speak of, as the hub shows them."""
+    if record.adaptation is not None and record.adaptation.n_labelled:
+        return record.adaptation.target, "target"
+    return record.data.name, "test" if record.data.n.get("test") else "cross-validation"
 
 
 def _rows(evidence: Evidence) -> list[dict[str, Any]]:

@@ -98,8 +98,8 @@ def verdict(found: Adaptation, measured: Measured | None) -> tuple[str, bool | N
     chosen = found.chosen
     if measured is None:
         unmeasured = (
-            f"Nothing was measured in the target {found.target!r}, which has no labels here; an estimate of the "
-            f"accuracy there is {words.score(chosen.estimate)}."
+            f"Nothing was measured in the target {found.target!r}, which has no labels here; the accuracy there is "
+            f"estimated, which may be far off, as {words.score(chosen.estimate)}."
         )
         return f"{_choice(found)} {unmeasured}", None
     said = f"{measured.title} {words.score(measured.score)} on {measured.n:,} labelled target examples"

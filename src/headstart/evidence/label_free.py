@@ -133,8 +133,8 @@ def _decision(
         )
         return {"name": fallback, "trusted": False, "reason": reason}
     name = max(trusted, key=lambda name: trusted[name])
-    others = listed(SCORERS[scorer] for scorer in agreed[name])
-    reason = f"{name} takes the place of {fallback}: the {SCORERS['consensus']} finds it better, and so does {others}."
+    others = " and ".join(SCORERS[scorer] for scorer in agreed[name])
+    reason = f"{name} takes the place of {fallback}, being better by the {SCORERS['consensus']} and by {others}."
     return {"name": name, "trusted": True, "reason": reason}
 
 

@@ -109,7 +109,7 @@ def learn_encoder(target: Sequence[Row], source: Sequence[Row] | None = None) ->
         raise DataError(
             "No column is left to learn from: "
             + "; ".join(f"{listed(names)} ({why})" for why, names in _by_reason(left_out).items())
-            + ". Give tables with columns of numbers or words that both have."
+            + ". Give tables with columns of numbers or words that both have; texts and pictures adapt with --to."
         )
     if source is not None and not names[0] & names[1]:
         raise DataError(
