@@ -27,7 +27,12 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.office_caltech
+	$(BIN)/python -m benchmarks.domains
 	$(BIN)/python -m benchmarks.heart
+	$(BIN)/python -m benchmarks.cluster
+	$(BIN)/python -m benchmarks.label_few
+	$(BIN)/python -m benchmarks.pretrain texts pictures
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 

@@ -233,6 +233,21 @@ def groups() -> str:
     return "\n".join(lines)
 
 
+def continued() -> str:
+    """What going on with pretraining gave, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "pretrain.json").read_text(encoding="utf-8"))
+    labels = [gain["n_labels"] for gain in next(iter(results.values()))["downstream"]["gains"]]
+    lines = [
+        f"| pretraining | loss on what was held out | {' | '.join(f'gain with {n} labels' for n in labels)} |",
+        "|---" * (len(labels) + 2) + "|",
+    ]
+    for run in results.values():
+        before, after = (run["held_out"][when]["value"] for when in ("before", "after"))
+        gains = [_shown(gain["difference"], sign="+") for gain in run["downstream"]["gains"]]
+        lines.append(f"| {run['what']}, {run['parent']['name']} | {before:.2f}, then {after:.2f} | {' | '.join(gains)} |")
+    return "\n".join(lines)
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
@@ -254,6 +269,7 @@ def refreshed(readme: str) -> str:
         ("domains", domains()),
         ("hospitals", hospitals()),
         ("groups", groups()),
+        ("continued", continued()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
