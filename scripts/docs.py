@@ -244,7 +244,8 @@ def continued() -> str:
     for run in results.values():
         before, after = (run["held_out"][when]["value"] for when in ("before", "after"))
         gains = [_shown(gain["difference"], sign="+") for gain in run["downstream"]["gains"]]
-        lines.append(f"| {run['what']}, {run['parent']['name']} | {before:.2f}, then {after:.2f} | {' | '.join(gains)} |")
+        what = f"{run['what']}, {run['parent']['name']}"
+        lines.append(f"| {' | '.join([what, f'{before:.2f}, then {after:.2f}', *gains])} |")
     return "\n".join(lines)
 
 
