@@ -228,6 +228,8 @@ def _reason(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
     """Why this one, in one sentence."""
     names = [stage.name for stage in shop.backbone.stages]
     title = title_of(chosen.strategy, names)
+    if len(final) == 1 and shop.problem.crosswise:
+        return f"{title}: so few labels cannot tell trained networks apart"
     if len(final) == 1:
         return f"{title}: the only way that was asked for or that the budget allowed"
     best = max(final, key=lambda one: shop.judge.gain(one.score.value))

@@ -81,7 +81,7 @@ class Screen(Progress):
         columns = [DownloadColumn()] if unit == "B" else [MofNCompleteColumn(), TextColumn(unit), _Rate()]
         columns = [TextColumn("{task.description}"), BarColumn(30), *columns, TimeRemainingColumn()]
         silent = not self.console.is_terminal  # a bar is no use in a log file
-        if silent:
+        if silent and total:
             amount = f"{total / 1e6:.0f} MB" if unit == "B" else f"{total:,} {unit}"
             self.say(f"  {self.doing or 'fetch'}: {amount}")
         with RichBar(*columns, console=self.console, transient=True, disable=silent) as bars:
