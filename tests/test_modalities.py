@@ -93,10 +93,9 @@ def test_only_its_own_samples_are_recognised(name):
         assert registry.modality(name).recognises(list(samples), None) == (name == other)
 
 
+@pytest.mark.parametrize("name", [n for n in registry.MODALITIES.names() if registry.modality(n).default_backbone])
 def test_classical_features_take_opened_items(name):
     modality = registry.modality(name)
-    if not modality.default_backbone:
-        pytest.skip("nothing is pretrained for it, so that there is no classical model beside it")
     items = [modality.open(modality.store(sample, None)) for sample in SAMPLES[name]]
     for features in modality.classical_features():
         found = features.fit_transform(items)

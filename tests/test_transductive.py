@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 import headstart
-from headstart.data.dataset import Dataset
 from headstart.deploy.model import Model
 from headstart.domains import bring, read_target
 from headstart.errors import DataError, MissingExtraError, PlanError
@@ -166,6 +165,7 @@ def test_a_named_way_ships_whatever_the_scores_say(
     if strategy != "probe":
         again = headstart.fit(source, to=told, target_labels="auto", plan=tmp_path / "run", backbone=tiny)
         assert np.array_equal(again.head.weight, model.head.weight)
+        assert again.plan.reason == model.plan.reason
 
 
 def wrong(source: str, told: str, **said: Any) -> None:
@@ -184,12 +184,9 @@ def test_what_cannot_be_is_said(source: str, told: str, tiny: str, tmp_path: Pat
     other = [(text, f"kind {i % 2}") for i, (text, _) in enumerate(TARGET)]
     with pytest.raises(DataError, match="None of the target's labels"):
         wrong(source, told, to=str(write(tmp_path / "other.csv", other)), target_labels="label", backbone=tiny)
-    numbers = Dataset(
-        table=headstart.read([t for t, _ in SOURCE], [float(i) + 0.5 for i in range(len(SOURCE))]).table,
-        modality="text", task="regression", name="numbers", source="texts in memory",
-    )  # fmt: skip
+    numbers = headstart.read([text for text, _ in SOURCE], [i + 0.5 for i in range(len(SOURCE))])
     with pytest.raises(PlanError, match="classification"):
-        wrong(source, told, to=told, backbone=tiny) if numbers.task is None else headstart.fit(numbers, to=told)
+        headstart.fit(numbers, to=told, backbone=tiny)
 
 
 def test_classes_that_the_source_lacks_are_not_measured_on(source: str, tiny: str, tmp_path: Path) -> None:

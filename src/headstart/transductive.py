@@ -87,6 +87,7 @@ class Exam:
     y: np.ndarray
     systems: dict[str, np.ndarray]  # name -> scores (n, K): the model, source only, the baselines
     ways: dict[str, np.ndarray]  # title of each way -> its scores on the labelled target; empty without labels
+    answers: np.ndarray  # (n_target, K) of the model, on the whole target
     naive_title: str
     classical: str
     groups: list[str] | None
@@ -99,24 +100,29 @@ class Exam:
 
 def examine(crossed: Crossed) -> Exam:
     """Answers of every system to the test, called once, after the choice is made."""
-    shop, domains, first = crossed.shop, crossed.domains, crossed.source_only
+    shop, domains = crossed.shop, crossed.domains
     task, problem = shop.problem.task, shop.problem
     with shop.progress.step("classical baseline"):
         items = in_threads(shop.modality.classical_item, shop.items)
         classical = inductive.solve_classical(problem, items, shop.seed)
     with shop.progress.step("evaluate"):
         rows = domains.rows[domains.known] if domains.measured else problem.rows["test"]
-        own = {MODEL: shop.scores(crossed.chosen.solved, rows)}
+        answers = shop.scores(crossed.chosen.solved, domains.rows)
+        said = {crossed.chosen.title: answers[domains.known]} if domains.measured else {}
+        for one in crossed.tried if domains.measured else (crossed.chosen, crossed.source_only):
+            if one.title not in said:  # each way answers once
+                said[one.title] = shop.scores(one.solved, rows)
+        own = {MODEL: said[crossed.chosen.title]}
         if crossed.adapts:
-            own[SOURCE_ONLY] = shop.scores(first.solved, rows)
+            own[SOURCE_ONLY] = said[SOURCE_ONLY]
         own[task.naive_title] = task.naive(problem.y[problem.rows["train"]], len(rows))
         own[classical.title] = classical.scores(task, [items[row] for row in rows])
-        ways = {one.title: shop.scores(one.solved, rows) for one in crossed.tried} if domains.measured else {}
         return Exam(
             rows=rows,
             y=domains.truth[domains.known] if domains.measured else problem.y[rows],
             systems=own,
-            ways=ways,
+            ways=said if domains.measured else {},
+            answers=answers,
             naive_title=task.naive_title,
             classical=classical.title,
             groups=None if domains.measured else domains.source.groups("test"),
@@ -127,7 +133,7 @@ def summarise(crossed: Crossed, exam: Exam) -> Adaptation:
     """What is known of every way, and of the gap."""
     shop, domains, chosen = crossed.shop, crossed.domains, crossed.chosen
     first = crossed.source_only.outlook
-    way_of = [_way(crossed, one, exam) for one in crossed.tried]
+    estimates = estimated(crossed)
     after = domain_gap(chosen.outlook.train, chosen.outlook.target, shop.seed) if has_own_space(crossed) else None
     return Adaptation(
         source=domains.source.dataset.name,
@@ -138,14 +144,14 @@ def summarise(crossed: Crossed, exam: Exam) -> Adaptation:
         gap=domain_gap(first.train, first.target, shop.seed),
         gap_after=after,
         scorers=dict(label_free.SCORERS),
-        ways=tuple(way_of),
+        ways=tuple(_way(crossed, one, exam, estimates[one.title]) for one in crossed.tried),
         trusted=crossed.trusted,
         asked_for=crossed.asked_for,
-        reason=f"{chosen.title}: asked for" if crossed.asked_for else crossed.choice.reason.rstrip("."),
+        reason=crossed.reason,
     )
 
 
-def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
+def _way(crossed: Crossed, one: Tried, exam: Exam, estimate: Score) -> Way:
     shop, choice = crossed.shop, crossed.choice
     return Way(
         title=one.title,
@@ -155,7 +161,7 @@ def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
         source_score=shop.judge.score(one.val_scores),
         gains={scorer: gains[one.title] for scorer, gains in choice.gains.items() if one.title in gains},
         votes=tuple(scorer for scorer, votes in choice.votes.items() if votes.get(one.title)),
-        estimate=_estimate(crossed, one),
+        estimate=estimate,
         measured=_scored(shop, exam.y, exam.ways[one.title]) if exam.ways else None,
         cost_passes=round(one.cost, 2),
         seconds=round(one.seconds, 2),
@@ -163,14 +169,20 @@ def _way(crossed: Crossed, one: Tried, exam: Exam) -> Way:
     )
 
 
-def _estimate(crossed: Crossed, one: Tried) -> Score:
-    """Accuracy on the target, estimated; of the mean of several ways, the mean of theirs."""
-    if one.name == TOGETHER:
-        return averaged([_estimate(crossed, other) for other in crossed.tried if other.name in one.settings["members"]])
-    seen = one.outlook
-    return estimate_accuracy(
-        seen.y_val, seen.val_probabilities, seen.target_probabilities, crossed.shop.seed, crossed.consensus
-    ).estimate
+def estimated(crossed: Crossed) -> dict[str, Score]:
+    """Title of each way -> its accuracy on the target, estimated; of the mean of several ways, the mean of theirs."""
+    found: dict[str, Score] = {}
+    by_name: dict[str, Score] = {}
+    for one in crossed.tried:  # the mean comes after its members
+        if one.name == TOGETHER:
+            found[one.title] = averaged([by_name[name] for name in one.settings["members"]])
+            continue
+        seen, seed = one.outlook, crossed.shop.seed
+        guess = estimate_accuracy(
+            seen.y_val, seen.val_probabilities, seen.target_probabilities, seed, crossed.consensus
+        )
+        found[one.title] = by_name[one.name] = guess.estimate
+    return found
 
 
 def _scored(shop: Workshop, y: np.ndarray, scores: np.ndarray) -> Score:
@@ -279,7 +291,7 @@ def assemble(crossed: Crossed, exam: Exam, record: Record) -> Model:
     def names(items: list[Any]) -> list[str]:
         return [shop.modality.name_in_full(item) for item in items]
 
-    answers = prediction_table(task, names(domains.target.inputs), shop.scores(chosen.solved, domains.rows))
+    answers = prediction_table(task, names(domains.target.inputs), exam.answers)
     tested = prediction_table(task, names([shop.items[row] for row in exam.rows]), exam.scores)
     tested.insert(1, "label", _names(shop, exam.y))
     kept = examples.draw(domains.source, lambda rows: shop.frozen.stage(last, rows), shop.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 
 import numpy as np
@@ -57,12 +58,19 @@ class Crossed:
         """Whether the user named the way."""
         return self.crossing.wishes.plan is None and self.crossing.named not in (None, AUTO)
 
-    @property
+    @cached_property
     def consensus(self) -> np.ndarray | None:
         """Mean probabilities (t, K) of all ways on the target examples that are judged; None where two cannot agree."""
         if len(self.tried) < label_free.FEWEST:
             return None
         return np.mean([one.outlook.target_probabilities for one in self.tried], axis=0)
+
+    @property
+    def reason(self) -> str:
+        """Why this way ships, in one sentence."""
+        if self.crossing.wishes.plan is not None:
+            return self.crossing.wishes.plan.reason
+        return f"{self.chosen.title}: asked for" if self.asked_for else self.choice.reason.rstrip(".")
 
     @property
     def trusted(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Crossing:
         """The way that the user or the plan named; None or AUTO where it is to be found."""
         return self.wishes.plan.strategy if self.wishes.plan is not None else self.wishes.strategy
 
-    @property
+    @cached_property
     def judged(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions in train and in the target that every way is judged on: the same, so that gains are paired."""
         sizes = (len(self.shop.problem.rows["train"]), len(self.domains.rows))
@@ -53,7 +54,7 @@ class Crossing:
         first, second = (np.sort(rng.permutation(size)[:MOST_JUDGED]) for size in sizes)
         return first, second
 
-    @property
+    @cached_property
     def stages(self) -> tuple[int, ...]:
         """The stages that solved heads read: the user's, the plan's, or those that the source's validation prefers."""
         plan, freeze_at = self.wishes.plan, self.wishes.freeze

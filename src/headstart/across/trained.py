@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from headstart import adapt, registry
 from headstart.across.base import Crossing, Tried
-from headstart.errors import PlanError
 from headstart.evidence import planner
 from headstart.evidence.label_free import Outlook
 from headstart.strategies.base import Trained
@@ -61,11 +60,6 @@ def named_trainings(crossing: Crossing, name: str) -> list[Trained]:
 def trained(crossing: Crossing, way: Trained) -> Tried:
     """A strategy that trains stages, run; and what the adapted network says of the examples that are judged."""
     shop, target = crossing.shop, crossing.domains.rows
-    if not way.suits(shop.backbone.network):
-        raise PlanError(
-            f"{way.title} does not suit {shop.backbone.provenance.name}: it has no batch norm to re-estimate. "
-            "Leave --strategy out, or choose another."
-        )
     tried = shop.train(way)
     rows, val = shop.problem.rows["train"], shop.problem.rows["val"]
     judged_train, judged_target = crossing.judged
@@ -83,9 +77,7 @@ def trained(crossing: Crossing, way: Trained) -> Tried:
     )
     names = [stage.name for stage in shop.backbone.stages]
     return Tried(
-        title=adapt.title_of(way, names)
-        if not way.needs_target
-        else f"{way.title} above {names[way.cut(len(names)) - 1]}",
+        title=adapt.title_of(way, names),
         name=registry.plugin_name(way),
         settings=way.settings(),
         solved=tried.solved,

@@ -16,15 +16,14 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
+from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.corpus import HELD, NOISE, ROUND, START, AsIs, Corpus, Steps, moved
-from headstart.engine.quiet import without_remarks
 from headstart.engine.train import EPSILON, one_cycle, precision
 from headstart.losses.base import Learner, Loss, View
 
@@ -171,26 +170,14 @@ def go_on(loss: Loss, corpus: Corpus, n_steps: int, advance: Callable[[int], Non
         return corpus.batch(loss, rows, step)
 
     loader = DataLoader(AsIs(), batch_sampler=steps, collate_fn=collate, generator=torch.Generator())
-    with without_remarks():
-        trainer = pl.Trainer(
-            max_epochs=steps.n_rounds,
-            callbacks=[rounds],
-            precision=precision(corpus.backbone),
-            gradient_clip_val=1.0,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        resume = corpus.checkpoint if corpus.checkpoint and corpus.checkpoint.exists() else None
-        try:
-            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
-        except SIGTERMException:
-            raise
-        except SystemExit as end:  # Lightning's answer to Ctrl-C, which others wait for too
-            raise KeyboardInterrupt from end
+    loop.run(
+        module,
+        loader,
+        rounds,
+        epochs=steps.n_rounds,
+        precision=precision(corpus.backbone),
+        checkpoint=corpus.checkpoint,
+    )
     assert module.before is not None, "training has begun, and so it was measured"
     after = measure(module)
     upper = module.cpu().learner.upper

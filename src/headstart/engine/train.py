@@ -15,17 +15,16 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.data.batch import batches
+from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
 from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
-from headstart.engine.quiet import without_remarks
 from headstart.engine.restate import own_norms, restate, set_norms
 from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
@@ -58,26 +57,14 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
         collate_fn=lambda rows: module.collate(rows, best.n_epochs()),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
-    with without_remarks():
-        trainer = pl.Trainer(
-            max_epochs=strategy.epochs,
-            callbacks=[best],
-            precision=precision(lesson.backbone),
-            gradient_clip_val=1.0,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        resume = lesson.checkpoint if lesson.checkpoint and lesson.checkpoint.exists() else None
-        try:
-            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
-        except SIGTERMException:
-            raise
-        except SystemExit as end:  # Lightning's answer to Ctrl-C, which others wait for too
-            raise KeyboardInterrupt from end
+    loop.run(
+        module,
+        loader,
+        best,
+        epochs=strategy.epochs,
+        precision=precision(lesson.backbone),
+        checkpoint=lesson.checkpoint,
+    )
     module.cpu()
     module.load_state_dict(best.state, strict=False)
     changes, source_changes = strategy.changes(upper), None

@@ -36,7 +36,7 @@ class Terms:
         return self.sums.sum() / self.counts.sum().clamp(min=1)
 
 
-class Learner(nn.Module):
+class Learner(nn.Module, ABC):
     """The stages above a cut under what a loss puts on them, which is dropped afterwards.
 
     Everything random is drawn from torch's global generator on the CPU, so that a seed decides it on every device.
@@ -46,9 +46,9 @@ class Learner(nn.Module):
         super().__init__()
         self.upper = upper
 
+    @abstractmethod
     def forward(self, views: Sequence[View]) -> Terms:
         """The loss of one batch, in so many views as the loss asks for."""
-        raise NotImplementedError
 
     def meet(self, batches: Iterable[dict[str, Tensor]]) -> None:
         """Look at some of the inputs before training; nothing is learnt by gradient."""

@@ -1,0 +1,62 @@
+"""The training loop, which Lightning runs: without its remarks, and going on from a checkpoint where there is one."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
+
+
+def run(
+    module: pl.LightningModule,
+    loader: DataLoader,
+    callback: pl.Callback,
+    *,
+    epochs: int,
+    precision: Any,
+    checkpoint: Path | None,
+) -> None:
+    """Train the module in place; `callback` measures, keeps what is best, and writes the checkpoint."""
+    with without_remarks():
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            callbacks=[callback],
+            precision=precision,
+            gradient_clip_val=1.0,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        resume = checkpoint if checkpoint and checkpoint.exists() else None
+        try:
+            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            raise
+        except SystemExit as end:  # Lightning's answer to Ctrl-C, which others wait for too
+            raise KeyboardInterrupt from end
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Nothing below an error is said, and no warning, in the block: of workers, of what a trainer lacks, of tips."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
