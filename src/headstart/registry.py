@@ -74,7 +74,7 @@ MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "c
 BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )
-TASKS = Registry("tasks", "Task", frozenset({"base", "linear", "logistic", "metrics"}))
+TASKS = Registry("tasks", "Task", frozenset({"base", "boxes", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
 TABLES = Registry(
