@@ -67,7 +67,7 @@ def _best_probe(shop: Workshop, wishes: Wishes) -> list[Tried]:
         return []
     if wishes.freeze is not None:
         return [shop.tried_probe(one) for one in shop.probed if one.point.stages == (wishes.freeze - 1,)]
-    return [shop.tried_probe(depth.best_probe(shop.probed, shop.judge, shop.problem.task, shop.problem.crosswise))]
+    return [shop.tried_probe(depth.best_probe(shop.probed, shop.judge, shop.problem.linear, shop.problem.crosswise))]
 
 
 def _search(shop: Workshop, wishes: Wishes, budget: float) -> list[Tried]:

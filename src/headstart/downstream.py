@@ -106,6 +106,6 @@ def _values(
 ) -> np.ndarray:
     """(1 + B,) the metric on test of the probe that validation chooses, plain and on each resample."""
     shop = open_workshop(problem, network, (metric,), Wishes(), seed, progress)
-    best = best_probe(shop.probed, shop.judge, problem.task, problem.crosswise)
+    best = best_probe(shop.probed, shop.judge, problem.linear, problem.crosswise)
     rows = problem.rows["test"]
     return metric.compute(problem.y[rows], shop.scores(shop.tried_probe(best).solved, rows), weights)

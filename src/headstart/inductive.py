@@ -67,7 +67,7 @@ def fit(
     for network in networks:  # a wrong choice fails here, not after the long pass
         wishes.check(network.n_stages)
     problem = pose(dataset, seed, progress, wishes.crosswise)
-    metrics = primary_first(problem.task.metrics(), primary)
+    metrics = primary_first(problem.linear.metrics(), primary)
     shop = best_backbone([open_workshop(problem, network, metrics, wishes, seed, progress) for network in networks])
     with progress.step("classical baseline"):
         items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
@@ -83,7 +83,7 @@ def fit(
         test = test_once(shop, systems, items)
         scales = Scales(
             metrics=metrics,
-            naive=problem.task.naive_title,
+            naive=problem.linear.naive_title,
             asked_for=metric,
             groups=problem.groups("test"),
             seed=seed,
@@ -121,7 +121,7 @@ def solve_classical(problem: Problem, items: list[Any], seed: int) -> Classical:
     """The classical model of the same data; `items` are all N as its features take them."""
     train, val = (problem.part(name, lambda rows: [items[row] for row in rows]) for name in ("train", "val"))
     val = train if problem.crosswise else val
-    return fit_classical(problem.modality, problem.task, train, val, seed)
+    return fit_classical(problem.modality, problem.linear, train, val, seed)
 
 
 def classical_is_better(shop: Workshop, chosen: Chosen, classical: Classical, wishes: Wishes) -> bool:
@@ -140,11 +140,11 @@ def test_once(shop: Workshop, systems: Systems, items: list[Any]) -> TestResult:
     problem = shop.problem
     rows = problem.rows["test"]
     transfer = shop.scores(systems.chosen.solved, rows)
-    classical = systems.classical.scores(problem.task, [items[row] for row in rows])
+    classical = systems.classical.scores(problem.linear, [items[row] for row in rows])
     return TestResult(
         y=problem.y[rows],
         scores=classical if systems.ships_classical else transfer,
-        naive=problem.task.naive(problem.y[problem.rows["train"]], len(rows)),
+        naive=problem.linear.naive(problem.y[problem.rows["train"]], len(rows)),
         classical=classical,
         transfer=transfer,
         scratch=None if systems.scratch is None else shop.scores(systems.scratch, rows),
@@ -196,12 +196,12 @@ def tell(shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, out: 
     return Record(
         data=summarise(problem),
         findings=problem.findings,
-        task=problem.task,
+        task=problem.linear,
         plan=plan,
         provenance=shop.backbone.provenance,
         evidence=evidence,
         test=test,
-        mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label")),
+        mistakes=find_mistakes(problem.linear, test, problem.modality, tested.inputs, tested.column("label")),
         seconds=dict(shop.progress.seconds),
         command=command(problem.dataset, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -252,7 +252,7 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
         return shop.frozen.stage(network.n_stages - 1, rows)
 
     return Model(
-        task=problem.task,
+        task=problem.linear,
         modality=problem.modality,
         head=solved.adapted.head,
         stages=solved.stages,
@@ -266,7 +266,7 @@ def assemble(shop: Workshop, systems: Systems, record: Record) -> Model:
         seen=problem.seen,
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
-            "predictions.parquet": test_table(problem.task, problem.modality, tested, record.test),
+            "predictions.parquet": test_table(problem.linear, problem.modality, tested, record.test),
             examples.FILE: examples.draw(problem, last_stage, shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),

@@ -16,12 +16,13 @@ from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.read import Reading, describe, read_beside
 from headstart.data.read import read as read_data
 from headstart.data.split import split
-from headstart.errors import DataError
+from headstart.errors import DataError, PlanError, listed
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
 from headstart.strategies.base import Part
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask, Task
 
+LINEAR = ("one label of several", "several labels at once", "a number")
 FEW_VAL = 20  # fewer validation examples than this choose at random: cross-validation takes their place
 
 
@@ -60,6 +61,16 @@ class Problem:
     task: Task
     y: np.ndarray  # (N, …) encoded labels
     rows: dict[str, np.ndarray]  # split -> indices of its examples; "target" are unlabelled, their y is a placeholder
+
+    @property
+    def linear(self) -> LinearTask:
+        """The task, whose head is a linear map of pooled features. PlanError where it is another."""
+        if not isinstance(self.task, LinearTask):
+            raise PlanError(
+                f"This works for {listed(LINEAR)}, and the data hold {self.task.title}. Learn them with "
+                "`headstart fit DATA` (in Python: headstart.fit(data))."
+            )
+        return self.task
 
     @property
     def crosswise(self) -> bool:

@@ -20,7 +20,7 @@ from headstart.progress import Progress
 from headstart.strategies.base import Part
 from headstart.tables.base import Domains
 from headstart.tables.encoder import Encoder, learn_encoder
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 MANY = 300  # labels of which a fifth can be held back to test on: fewer are measured by cross-validation
 LEAST = 10  # labels to measure anything by
@@ -43,7 +43,7 @@ class Tables:
     target: Side  # labelled rows
     unlabelled: Dataset  # rows of the target without a label
     source: Side | None
-    task: Task
+    task: LinearTask
     findings: tuple[Finding, ...]
 
     @property
@@ -131,7 +131,7 @@ def without_copies(target: Side, source: Side) -> tuple[Side, list[Finding]]:
     return Side(dataset=source.dataset.select(kept), digests=[source.digests[row] for row in kept]), [finding]
 
 
-def pose(target: Dataset, source: Dataset | None) -> Task:
+def pose(target: Dataset, source: Dataset | None) -> LinearTask:
     """The task of both tables' labels. DataError where they do not fit one another, or there is one class only."""
     kinds = {one.task for one in (target, source) if one is not None and one.task is not None}
     if "multilabel" in kinds:
@@ -145,7 +145,7 @@ def pose(target: Dataset, source: Dataset | None) -> Task:
             f"({', '.join(sorted(set(labels[1]))[:4])}) share no class, so that nothing can be carried over. "
             "Write the same classes the same way on both sides, or fit without --source."
         )
-    task: Task = registry.TASKS.get(kinds.pop()).from_labels([label for side in labels for label in side])
+    task: LinearTask = registry.TASKS.get(kinds.pop()).from_labels([label for side in labels for label in side])
     return task
 
 

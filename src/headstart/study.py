@@ -84,7 +84,7 @@ def rank(
     dataset = labelled(data, progress)
     networks = load_backbones(backbones, dataset.modality, progress)
     problem = pose(dataset, seed, progress)
-    metrics = primary_first(problem.task.metrics(), metric)
+    metrics = primary_first(problem.linear.metrics(), metric)
     shops = [open_workshop(problem, network, metrics, Wishes(), seed, progress) for network in networks]
     ranked = sorted((_ranked(shop) for shop in shops), key=lambda one: -shops[0].judge.gain(one.best.score.value))
     return Ranking(
@@ -101,7 +101,7 @@ def _ranked(shop: Workshop) -> Ranked:
     problem, network = shop.problem, shop.backbone
     rows, names = problem.rows["train"], [stage.name for stage in network.stages]
     before = shop.progress.seconds.get("frozen pass", 0.0)
-    best = best_probe(shop.probed, shop.judge, problem.task, problem.crosswise)
+    best = best_probe(shop.probed, shop.judge, problem.linear, problem.crosswise)
     with shop.progress.step("transferability"):
         stages = tuple(_scored(shop, stage, rows, name) for stage, name in enumerate(names))
     ways = planner.options(network.n_stages, shop.work.n_train, lora=network.is_of_matrices)
@@ -156,7 +156,7 @@ def compare(
     dataset = labelled(data, progress)
     network = load_backbone(backbone, registry.modality(dataset.modality), progress)
     problem = pose(dataset, 0, progress)
-    metrics = primary_first(problem.task.metrics(), metric)
+    metrics = primary_first(problem.linear.metrics(), metric)
     budgets = _budgets(labels, len(problem.rows["train"]) + len(problem.rows["val"]))
     points = []
     for name in names:
@@ -210,7 +210,7 @@ def _score(shop: Workshop, name: str, metric: Metric) -> float:
     if name == CLASSICAL:
         items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
         classical = inductive.solve_classical(problem, items, shop.seed)
-        scores = classical.scores(problem.task, [items[row] for row in rows])
+        scores = classical.scores(problem.linear, [items[row] for row in rows])
     elif name == SCRATCH:
         scores = shop.scores(shop.train(Scratch(epochs=planner.epochs_for(shop.work.n_train))).solved, rows)
     else:

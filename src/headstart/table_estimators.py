@@ -20,7 +20,7 @@ from headstart.tables.base import Domains
 from headstart.tables.encoder import learn_encoder
 from headstart.tables.mixture import TableModel
 from headstart.tables.planner import begin, plan, ship
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 
 class _TableTransfer(BaseEstimator):
@@ -31,7 +31,7 @@ class _TableTransfer(BaseEstimator):
         self.repeats = repeats
         self.seed = seed
 
-    def _fit(self, X: Any, labels: Any, X_source: Any, source_labels: Any, task: Task) -> Self:
+    def _fit(self, X: Any, labels: Any, X_source: Any, source_labels: Any, task: LinearTask) -> Self:
         """Labels are as the task encodes them; none of the target's is None."""
         self.task_ = task
         rows = self._rows(X, reset=True)

@@ -101,7 +101,7 @@ class Exam:
 def examine(crossed: Crossed) -> Exam:
     """Answers of every system to the test, called once, after the choice is made."""
     shop, domains = crossed.shop, crossed.domains
-    task, problem = shop.problem.task, shop.problem
+    task, problem = shop.problem.linear, shop.problem
     with shop.progress.step("classical baseline"):
         items = in_threads(shop.modality.classical_item, shop.items)
         classical = inductive.solve_classical(problem, items, shop.seed)
@@ -216,12 +216,12 @@ def tell(crossed: Crossed, found: Adaptation, exam: Exam, evidence: Evidence, ou
     return Record(
         data=replace(summary, n=n),
         findings=(*domains.source.findings, *domains.findings),
-        task=shop.problem.task,
+        task=shop.problem.linear,
         plan=make_plan(crossed, found, exam),
         provenance=shop.backbone.provenance,
         evidence=evidence,
         test=test,
-        mistakes=find_mistakes(shop.problem.task, test, shop.modality, items, _names(shop, exam.y)),
+        mistakes=find_mistakes(shop.problem.linear, test, shop.modality, items, _names(shop, exam.y)),
         seconds=dict(shop.progress.seconds),
         command=command(crossed, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -255,7 +255,7 @@ def clouds_of(crossed: Crossed) -> tuple[tuple[str, Clouds], ...]:
 
 
 def _names(shop: Workshop, y: np.ndarray) -> list[str]:
-    return [shop.problem.task.score_names[k] for k in y]
+    return [shop.problem.linear.score_names[k] for k in y]
 
 
 def make_plan(crossed: Crossed, found: Adaptation, exam: Exam) -> Plan:
@@ -286,7 +286,7 @@ def make_plan(crossed: Crossed, found: Adaptation, exam: Exam) -> Plan:
 def assemble(crossed: Crossed, exam: Exam, record: Record) -> Model:
     """The model with the files of its run folder, ready to be saved."""
     shop, domains, chosen = crossed.shop, crossed.domains, crossed.chosen
-    task, last = shop.problem.task, shop.backbone.n_stages - 1
+    task, last = shop.problem.linear, shop.backbone.n_stages - 1
 
     def names(items: list[Any]) -> list[str]:
         return [shop.modality.name_in_full(item) for item in items]

@@ -99,7 +99,7 @@ class Workshop:
 
     def _probing(self, frozen: Features) -> Probing:
         return Probing(
-            task=self.problem.task,
+            task=self.problem.linear,
             features=frozen,
             y=self.problem.y,
             train=self.problem.rows["train"],
@@ -152,7 +152,7 @@ class Workshop:
         return Lesson(
             backbone=self.backbone,
             modality=self.modality,
-            task=self.problem.task,
+            task=self.problem.linear,
             items=self.items,
             y=self.problem.y,
             train=rows,
@@ -197,13 +197,13 @@ class Workshop:
     def _solved(self, strategy: Strategy, adapted: Adapted, val_logits: np.ndarray) -> Solved:
         n_stages = self.backbone.n_stages
         stages = strategy.read(n_stages) if isinstance(strategy, Probe) else (n_stages - 1,)
-        temperature = fit_temperature(self.problem.task, val_logits, self.judge.y)
+        temperature = fit_temperature(self.problem.linear, val_logits, self.judge.y)
         return Solved(
             strategy=strategy, cut=strategy.cut(n_stages), adapted=adapted, temperature=temperature, stages=stages
         )
 
     def _tried(self, solved: Solved, val_logits: np.ndarray, seconds: float, n_train: int) -> Tried:
-        scores = self.problem.task.scores(val_logits, solved.temperature)
+        scores = self.problem.linear.scores(val_logits, solved.temperature)
         return Tried(
             strategy=solved.strategy,
             solved=solved,
@@ -216,7 +216,7 @@ class Workshop:
     def scores(self, solved: Solved, rows: np.ndarray, source: bool = False) -> np.ndarray:
         """Calibrated scores (n, K) of the examples at `rows`; `source` as for `embedded`."""
         features = self.embedded(solved, rows, source)
-        return self.problem.task.scores(solved.adapted.head.logits(features), solved.temperature)
+        return self.problem.linear.scores(solved.adapted.head.logits(features), solved.temperature)
 
     def embedded(self, solved: Solved, rows: np.ndarray, source: bool = False) -> np.ndarray:
         """Features (n, D) that the head reads of the examples at `rows`.
@@ -242,7 +242,7 @@ def open_workshop(
     """The problem and a backbone under one judge: the first metric that validation defines."""
     rows = problem.rows["val"]
     scales = Scales(metrics=metrics, groups=problem.groups("val"), seed=seed)
-    metric = defined_on(metrics, problem.task, problem.y[rows], problem.y[problem.rows["train"]])
+    metric = defined_on(metrics, problem.linear, problem.y[rows], problem.y[problem.rows["train"]])
     return Workshop(
         problem=problem,
         backbone=network,

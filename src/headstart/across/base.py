@@ -62,5 +62,5 @@ class Crossing:
             return tuple(plan.settings["stages"])
         if freeze_at is not None and self.shop.probed and 0 < freeze_at <= self.shop.backbone.n_stages:
             return (freeze_at - 1,)
-        best = depth.best_probe(self.shop.probed, self.shop.judge, self.shop.problem.task)
+        best = depth.best_probe(self.shop.probed, self.shop.judge, self.shop.problem.linear)
         return best.strategy.read(self.shop.backbone.n_stages)

@@ -77,15 +77,15 @@ def aligned(crossing: Crossing, name: str, settings: dict[str, Any]) -> Tried:
         train=shop.problem.part("train", read), val=shop.problem.part("val", read), target=read(crossing.domains.rows)
     )
     with shop.progress.step("align"):
-        found = solve(alignment, shop.problem.task, sides, crossing.seed, shop.class_weight)
+        found = solve(alignment, shop.problem.linear, sides, crossing.seed, shop.class_weight)
     own = Solved(
         strategy=Probe(stages=stages, class_weight=shop.class_weight),
         cut=max(stages) + 1,
         adapted=Adapted(found.head, found.strength, found.val_loss),
-        temperature=fit_temperature(shop.problem.task, found.val_logits, sides.val.y),
+        temperature=fit_temperature(shop.problem.linear, found.val_logits, sides.val.y),
         stages=stages,
     )
-    val_scores = shop.problem.task.scores(found.val_logits, own.temperature)
+    val_scores = shop.problem.linear.scores(found.val_logits, own.temperature)
     judged_train, judged_target = crossing.judged
     outlook = replace(
         found.outlook,
@@ -110,7 +110,7 @@ def aligned(crossing: Crossing, name: str, settings: dict[str, Any]) -> Tried:
 def together(tried: Sequence[Tried], crossing: Crossing) -> Tried:
     """All solved ways as one, under the mean of their heads."""
     shop, first, start = crossing.shop, tried[0], time.perf_counter()
-    task, y = shop.problem.task, first.outlook.y_val
+    task, y = shop.problem.linear, first.outlook.y_val
     logits = [np.log(one.val_scores.clip(SMALLEST)) * one.solved.temperature for one in tried]
     val_logits = np.mean(logits, axis=0)
     temperature = fit_temperature(task, val_logits, y)

@@ -73,7 +73,7 @@ def trained(crossing: Crossing, way: Trained) -> Tried:
         y_val=shop.problem.y[val],
         val_probabilities=tried.scores,
         target=features,
-        target_probabilities=shop.problem.task.scores(logits, tried.solved.temperature),
+        target_probabilities=shop.problem.linear.scores(logits, tried.solved.temperature),
     )
     names = [stage.name for stage in shop.backbone.stages]
     return Tried(

@@ -11,7 +11,7 @@ from headstart.alignments.base import Affine, Alignment, Outlook
 from headstart.errors import DataError
 from headstart.strategies.base import Part
 from headstart.strategies.probe import best_on_path, column_scales
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 FEWEST = 2  # rows of a domain: one has no spread
 
@@ -36,7 +36,7 @@ class Sides:
     target: np.ndarray  # (N_t, D)
 
 
-def solve(alignment: Alignment, task: Task, sides: Sides, seed: int, class_weight: str | None = None) -> Solution:
+def solve(alignment: Alignment, task: LinearTask, sides: Sides, seed: int, class_weight: str | None = None) -> Solution:
     """The alignment's head, its regularisation chosen on source validation. DataError when a domain is too small."""
     _check(sides)
     scale = common_scale(sides.train.features, sides.target)

@@ -34,7 +34,7 @@ from headstart.modalities.base import Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask, Task
 
 BACKBONE, CLASSICAL, TABLE = "backbone.", "classical.", "table."  # what the arrays of model.safetensors belong to
 
@@ -83,6 +83,13 @@ class Model:
         if self.head is None:
             raise PlanError(f"This model takes {self.modality.noun[1]} and has no head on a pretrained network.")
         return self.head
+
+    @property
+    def linear_task(self) -> LinearTask:
+        """The task, whose scores are numbers (N, K). PlanError where they are objects: boxes."""
+        if not isinstance(self.task, LinearTask):
+            raise PlanError(f"This works for labels and numbers, and this model gives {self.task.title}.")
+        return self.task
 
     @property
     def direct(self) -> Classical | TableModel | None:
@@ -166,9 +173,9 @@ class Model:
             return np.empty((0, len(self.task.score_names) or 1), dtype=np.float32)
         bar = (progress or Progress()).bar
         if self.direct is not None:
-            return self.direct.scores(self.task, in_threads(self.modality.classical_item, stored))
+            return self.direct.scores(self.linear_task, in_threads(self.modality.classical_item, stored))
         features = freeze.embed(self.backbone, self.modality, stored, digests, self.stages, bar)
-        return self.task.scores(self.linear.logits(features), self.plan.temperature)
+        return self.linear_task.scores(self.linear.logits(features), self.plan.temperature)
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.

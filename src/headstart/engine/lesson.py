@@ -19,7 +19,7 @@ from headstart.engine.features import Activations
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.strategies.base import Adapted, Part, Trained
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 N_EXAMPLES = 2  # that show a network's forms
 
@@ -41,7 +41,7 @@ class Lesson:
 
     backbone: Backbone
     modality: Modality
-    task: Task
+    task: LinearTask
     items: Sequence[Any]  # N stored items
     y: np.ndarray  # (N, …) encoded labels
     train: np.ndarray  # rows that teach

@@ -30,7 +30,7 @@ from headstart.strategies.aligning import Aligning, Pair, Seen
 from headstart.strategies.base import Adapted, Trained
 from headstart.strategies.batch_norm import BatchNorm
 from headstart.strategies.probe import column_scales
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) do not become steps of full length
 WARM_UP = 0.1  # share of the steps in which the rate rises
@@ -265,7 +265,7 @@ class Best(pl.Callback):
         self.logits = state_dict["logits"].numpy()
 
 
-def calibrated_loss(task: Task, y: np.ndarray, logits: np.ndarray) -> float:
+def calibrated_loss(task: LinearTask, y: np.ndarray, logits: np.ndarray) -> float:
     """Mean loss at the best of a few temperatures: a network that has grown too sure is mended afterwards."""
     temperatures = TEMPERATURES if task.calibrated else (1.0,)
     return min(float(task.losses(y, task.scores(logits, t)).mean()) for t in temperatures)

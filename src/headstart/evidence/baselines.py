@@ -12,7 +12,7 @@ from headstart.evidence.calibration import fit_temperature
 from headstart.modalities.base import ClassicalFeatures, Modality
 from headstart.strategies.base import Part
 from headstart.strategies.probe import Probe
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 FEATURES = "features."  # before the names of the features' own arrays
 
@@ -28,7 +28,7 @@ class Classical:
     val_loss: float
     val_scores: np.ndarray | None = None  # (n_val, K) calibrated; not kept with the model
 
-    def scores(self, task: Task, items: Sequence[Any]) -> np.ndarray:
+    def scores(self, task: LinearTask, items: Sequence[Any]) -> np.ndarray:
         """Calibrated scores (N, K) of opened items."""
         return task.scores(self.head.logits(self.features.transform(items)), self.temperature)
 
@@ -54,7 +54,7 @@ class Classical:
         return cls(title, features, head, temperature, val_loss)
 
 
-def fit_classical(modality: Modality, task: Task, train: Part, val: Part, seed: int) -> Classical:
+def fit_classical(modality: Modality, task: LinearTask, train: Part, val: Part, seed: int) -> Classical:
     """The best on validation of the modality's classical features; `Part.features` holds the opened items.
 
     Where train and val are the same part, labels are few, and validation is cross-validation.
@@ -65,7 +65,7 @@ def fit_classical(modality: Modality, task: Task, train: Part, val: Part, seed: 
     return min(fitted, key=lambda model: model.val_loss)
 
 
-def _fit_one(features: ClassicalFeatures, task: Task, train: Part, val: Part, seed: int) -> Classical:
+def _fit_one(features: ClassicalFeatures, task: LinearTask, train: Part, val: Part, seed: int) -> Classical:
     train_features, val_features = features.fit_transform(train.features), features.transform(val.features)
     if train is val:
         adapted, logits = Probe().cross_adapt(task, Part(train_features, train.y), seed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 from headstart.tasks.metrics import bin_index, decisions
 
 RANGE = (0.05, 20.0)  # of the temperature
@@ -27,7 +27,7 @@ class Bin:
     count: int
 
 
-def fit_temperature(task: Task, logits: np.ndarray, y: np.ndarray) -> float:
+def fit_temperature(task: LinearTask, logits: np.ndarray, y: np.ndarray) -> float:
     """The most probable temperature given logits (N, K) and y: the least mean loss, but for a weak prior around 1.
 
     1.0 where scores are no probabilities.

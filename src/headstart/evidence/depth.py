@@ -17,7 +17,7 @@ from headstart.evidence.compare import Judge
 from headstart.evidence.plan import DepthPoint
 from headstart.strategies.base import Adapted, Part
 from headstart.strategies.probe import Probe
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 N_PAIRED = 3  # the best single stages that are also tried side by side
 MOST_WIDTH = 4096  # of features side by side
@@ -38,7 +38,7 @@ class Probed:
 class Probing:
     """What probes are solved on."""
 
-    task: Task
+    task: LinearTask
     features: Features
     y: np.ndarray
     train: np.ndarray  # rows
@@ -104,7 +104,7 @@ def upper_half(n_stages: int) -> tuple[int, ...]:
     return tuple(range(n_stages - max(1, n_stages // 2), n_stages))
 
 
-def best_probe(probed: Sequence[Probed], judge: Judge, task: Task, crosswise: bool = False) -> Probed:
+def best_probe(probed: Sequence[Probed], judge: Judge, task: LinearTask, crosswise: bool = False) -> Probed:
     """The single stage that is best on validation; several side by side only where they are better beyond doubt.
 
     Where labels are so few that cross-validation would choose at random, the upper half of the network is read.

@@ -19,7 +19,7 @@ from headstart.evidence.gap import Clouds
 from headstart.evidence.plan import Plan
 from headstart.evidence.sides import Sides
 from headstart.modalities.base import Modality, Preview
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 LIBRARIES = ("headstart", "torch", "transformers", "scikit-learn", "numpy", "datasets")
 
@@ -55,7 +55,7 @@ class Record:
 
     data: DataSummary
     findings: tuple[Finding, ...]
-    task: Task
+    task: LinearTask
     plan: Plan
     provenance: Provenance | None  # None where there is no backbone: plain tables
     evidence: Evidence
@@ -91,7 +91,7 @@ class Record:
 
 
 def find_mistakes(
-    task: Task, test: TestResult, modality: Modality, items: Sequence[Any], labels: Sequence[Any], most: int = 12
+    task: LinearTask, test: TestResult, modality: Modality, items: Sequence[Any], labels: Sequence[Any], most: int = 12
 ) -> tuple[Mistake, ...]:
     """The wrong predictions that the model was surest of, first; `items` and `labels` are the test rows as stored."""
     wrongness = task.wrongness(test.y, test.scores)

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.evidence.base import TestResult
 from headstart.evidence.words import wilson
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 MOST_CLASSES = 30  # a larger confusion matrix cannot be read
 MOST_PAIRS = 20
@@ -80,7 +80,7 @@ class Label(NamedTuple):
     right: Share
 
 
-def confusion(task: Task, test: TestResult) -> Confusion:
+def confusion(task: LinearTask, test: TestResult) -> Confusion:
     """One label of several: what was taken for what."""
     names = task.score_names
     index = {name: i for i, name in enumerate(names)}
@@ -90,7 +90,7 @@ def confusion(task: Task, test: TestResult) -> Confusion:
     return Confusion(names, counts)
 
 
-def labels(task: Task, test: TestResult) -> list[Label]:
+def labels(task: LinearTask, test: TestResult) -> list[Label]:
     """Several labels an example: each label's two shares, the most frequent labels first."""
     truth = test.y.astype(bool)
     said = np.array([[name in chosen for name in task.score_names] for chosen in map(set, task.decode(test.scores))])

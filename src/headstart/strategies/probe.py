@@ -15,7 +15,7 @@ from scipy import sparse
 
 from headstart.errors import DataError, PlanError
 from headstart.strategies.base import Adapted, Part, Strategy
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 N_FOLDS = 5  # of cross-validation, where labels are few
 PATIENCE = 2  # strengths in a row that may be no better on validation before the path is left
@@ -48,13 +48,13 @@ class Probe(Strategy):
         """Indices of the stages that the head reads."""
         return tuple(self.stages) if self.stages else (self.cut(n_stages) - 1,)
 
-    def adapt(self, task: Task, train: Part, val: Part, seed: int) -> Adapted:
+    def adapt(self, task: LinearTask, train: Part, val: Part, seed: int) -> Adapted:
         """The head of the strength that does best on validation; it takes raw features. DataError when val is empty."""
         if len(val.y) == 0:
             raise DataError("The val split is empty, so no regularisation can be chosen. Give it some examples.")
         return best_on_path(task, self._path(task, train, seed), val)
 
-    def cross_adapt(self, task: Task, part: Part, seed: int) -> tuple[Adapted, np.ndarray]:
+    def cross_adapt(self, task: LinearTask, part: Part, seed: int) -> tuple[Adapted, np.ndarray]:
         """(the head on all examples, logits (N, K) of each example from a head that has not seen it).
 
         For so few labels that none can be spared to choose by: the strength is the best of five-fold
@@ -76,14 +76,14 @@ class Probe(Strategy):
         strength, head = list(self._path(task, part, seed))[best_step]
         return Adapted(head, strength, best_loss), best_logits
 
-    def _path(self, task: Task, part: Part, seed: int) -> Path:
+    def _path(self, task: LinearTask, part: Part, seed: int) -> Path:
         """(strength, head on raw features), strongest first."""
         features, unfold = standardised(part.features)
         for strength, head in task.heads(features, part.y, seed, self.class_weight, part.weights):
             yield strength, unfold(head)
 
 
-def best_on_path(task: Task, path: Path, val: Part) -> Adapted:
+def best_on_path(task: LinearTask, path: Path, val: Part) -> Adapted:
     """The head of the strength that does best on validation; the path is left where it only gets worse."""
     best, n_worse = None, 0
     for strength, head in path:
@@ -103,7 +103,7 @@ def _rows(part: Part, rows: np.ndarray) -> Part:
     return Part(part.features[rows], part.y[rows], weights)
 
 
-def _folds(task: Task, y: np.ndarray, seed: int) -> list[np.ndarray]:
+def _folds(task: LinearTask, y: np.ndarray, seed: int) -> list[np.ndarray]:
     """Rows of each of up to five folds, every class spread over them."""
     if len(y) < 2:
         raise DataError(f"{len(y)} labelled examples are too few to learn from. Give more.")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from headstart.strategies.base import Part
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 STRENGTHS = (0.01, 0.1, 1.0)  # variance of the prior of a standardised column's weight: scikit-learn's C
 
@@ -26,7 +26,7 @@ class Learnt(Protocol):
 class Domains:
     """Encoded rows of both domains, without the target's labels."""
 
-    task: Task
+    task: LinearTask
     target: np.ndarray  # (M, D): every row of the target that may be looked at, labelled or not
     source: Part | None = None  # (Ns, D) and its labels
     seed: int = 0

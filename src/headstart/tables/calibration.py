@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 SLOPE_WIDTH, SHIFT_WIDTH = 0.5, 1.0  # standard deviations of log slope and of a shift in logits
 NUMBER_WIDTH = 0.5  # of slope and shift (in the label's standard deviations) for a number
@@ -35,7 +35,7 @@ def identity(n_outputs: int) -> Calibration:
     return Calibration(1.0, np.zeros(n_outputs))
 
 
-def calibrate(task: Task, logits: np.ndarray, y: np.ndarray) -> Calibration:
+def calibrate(task: LinearTask, logits: np.ndarray, y: np.ndarray) -> Calibration:
     """The most probable slope and shifts given logits (n, K) of rows that the model did not learn from."""
     if not len(y):
         return identity(logits.shape[1])

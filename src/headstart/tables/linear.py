@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 
 from headstart.strategies.base import Part
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 TOLERANCE, MOST_STEPS = 1e-4, 100
 
 
-def solve(task: Task, rows: Part, strength: float, weight: np.ndarray | None = None) -> LinearHead:
+def solve(task: LinearTask, rows: Part, strength: float, weight: np.ndarray | None = None) -> LinearHead:
     """The head of rows (n, D) that count `weight` (n,); `strength` is the variance of each weight's prior.
 
     Rows of one class only, or none at all, give the guess that looks at no input.

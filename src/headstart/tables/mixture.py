@@ -14,7 +14,7 @@ from headstart.tables.base import Learnt
 from headstart.tables.calibration import Calibration
 from headstart.tables.encoder import Encoder
 from headstart.tables.trees import Trees
-from headstart.tasks.base import LinearHead, Task
+from headstart.tasks.base import LinearHead, LinearTask
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Part:
     learnt: Learnt
     calibration: Calibration
 
-    def scores(self, task: Task, X: np.ndarray) -> np.ndarray:
+    def scores(self, task: LinearTask, X: np.ndarray) -> np.ndarray:
         """(N, K) probabilities, or the numbers (N, 1)."""
         return task.scores(self.calibration.apply(self.learnt.logits(X)))
 
@@ -38,7 +38,7 @@ class Mixture:
 
     parts: tuple[Part, ...]
 
-    def scores(self, task: Task, X: np.ndarray) -> np.ndarray:
+    def scores(self, task: LinearTask, X: np.ndarray) -> np.ndarray:
         """(N, K) of encoded rows (N, D)."""
         return np.asarray(sum(part.weight * part.scores(task, X) for part in self.parts))
 
@@ -50,7 +50,7 @@ class TableModel:
     encoder: Encoder
     mixture: Mixture
 
-    def scores(self, task: Task, rows: Sequence[Row]) -> np.ndarray:
+    def scores(self, task: LinearTask, rows: Sequence[Row]) -> np.ndarray:
         """(N, K) of rows as the modality opens them. DataError where they have none of the columns learnt from."""
         names = [column.name for column in self.encoder.columns]
         if rows and not any(name in row for row in rows for name in names):

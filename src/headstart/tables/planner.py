@@ -23,7 +23,7 @@ from headstart.tables.calibration import Calibration, calibrate, identity
 from headstart.tables.folds import folds, strata_of
 from headstart.tables.mixture import Mixture
 from headstart.tables.mixture import Part as Piece
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 N_FOLDS = 5
 REPEATS = {50: 3, 200: 2}  # with fewer labels than this, cross-validation is repeated so often; else it is done once
@@ -180,7 +180,7 @@ def _held_out(domains: Domains, way: Way, target: Part, held: Sequence[np.ndarra
     return said
 
 
-def pointwise(task: Task, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def pointwise(task: LinearTask, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(n,) losses in nats: surprise at a class, or at a number under a normal law of the mean squared error."""
     losses = task.losses(y, scores)
     if task.score_names:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from headstart.strategies.base import Part
-from headstart.tasks.base import Task
+from headstart.tasks.base import LinearTask
 
 ARRAYS = ("children", "feature", "threshold", "value", "roots", "start", "weight")
 ROWS = 4096  # walked at once
@@ -110,7 +110,7 @@ class Boosting:
     ridge: float = 1.0  # what is added to the curvature of a leaf
 
 
-def boost(task: Task, rows: Part, settings: Boosting, seed: int, begun: Trees | None = None) -> Trees:
+def boost(task: LinearTask, rows: Part, settings: Boosting, seed: int, begun: Trees | None = None) -> Trees:
     """Trees that correct, one after another, what was `begun` (default: the guess that looks at no input)."""
     from sklearn.tree import DecisionTreeRegressor
 
@@ -139,14 +139,14 @@ def boost(task: Task, rows: Part, settings: Boosting, seed: int, begun: Trees | 
     return added(begun, own) if begun else own
 
 
-def _one_hot(task: Task, y: np.ndarray) -> np.ndarray:
+def _one_hot(task: LinearTask, y: np.ndarray) -> np.ndarray:
     """(n, K) of classes, or the numbers (n, 1)."""
     if not task.score_names:
         return y.astype(np.float64)[:, None]
     return np.eye(len(task.score_names))[y]
 
 
-def _naive(task: Task, y: np.ndarray) -> np.ndarray:
+def _naive(task: LinearTask, y: np.ndarray) -> np.ndarray:
     """Logits (K,) of class frequencies, or the mean number."""
     if not task.score_names:
         return np.array([y.mean(dtype=np.float64)])
@@ -154,7 +154,7 @@ def _naive(task: Task, y: np.ndarray) -> np.ndarray:
     return logits - logits.mean()
 
 
-def _newton(task: Task, y: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _newton(task: LinearTask, y: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(what is missing, curvature) of each row and output, (n, K) each."""
     if not task.score_names:
         return y - said, np.ones_like(said)  # of half the squared error

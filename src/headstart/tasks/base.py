@@ -42,12 +42,14 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """What is to be predicted; bound to its class names. One public subclass a file, named after the file."""
+    """What is to be predicted; bound to its class names. One public subclass a file, named after the file.
+
+    Scores are what a model says of N examples, in the form that `metrics` and `decode` take: numbers (N, K), or one
+    object an example in an array (N,).
+    """
 
     title: ClassVar[str]  # for people: "one label of several"
     naive_title: ClassVar[str] = "majority guess"  # the guess that looks at no input, for people
-    final: ClassVar[Literal["softmax", "sigmoid", "identity"]]  # what makes scores of calibrated logits
-    solver_title: ClassVar[str]  # how its heads are solved, for people: "logistic regression"
 
     @classmethod
     @abstractmethod
@@ -65,7 +67,32 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, labels: Sequence[Any]) -> np.ndarray:
-        """Labels as y: (N,) int64 class indices, (N, K) 0/1 float32, or (N,) float32 numbers."""
+        """Labels as y: (N,) int64 class indices, (N, K) 0/1 float32, (N,) float32 numbers, or (N,) objects."""
+
+    @abstractmethod
+    def naive(self, y: np.ndarray, n: int) -> np.ndarray:
+        """Scores of the guess that looks at no input, n times: class frequencies, the median number …"""
+
+    @abstractmethod
+    def decode(self, scores: np.ndarray) -> list[Any]:
+        """Scores as predictions: a class name, a list of class names, a float, a list of boxes, each."""
+
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that apply, the primary one first."""
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The class names that the scores speak of, those of the K columns of a linear task; empty for a number."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearTask(Task):
+    """A task whose head is a linear map of pooled features, and can be solved. Scores are (N, K)."""
+
+    final: ClassVar[Literal["softmax", "sigmoid", "identity"]]  # what makes scores of calibrated logits
+    solver_title: ClassVar[str]  # how its heads are solved, for people: "logistic regression"
 
     @abstractmethod
     def heads(
@@ -109,23 +136,6 @@ class Task(ABC):
     @abstractmethod
     def wrongness(self, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """(N,): 0 where the prediction is right, else the probability of the wrong answer, or the absolute error."""
-
-    @abstractmethod
-    def naive(self, y: np.ndarray, n: int) -> np.ndarray:
-        """Scores (n, K) of the guess that looks at no input: class frequencies, or the median number."""
-
-    @abstractmethod
-    def decode(self, scores: np.ndarray) -> list[Any]:
-        """Scores (N, K) as predictions: a class name, a list of class names, or a float, each."""
-
-    @abstractmethod
-    def metrics(self) -> tuple[Metric, ...]:
-        """The metrics that apply, the primary one first."""
-
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        """What the K columns of the scores are called; empty for a number."""
-        return ()
 
     @property
     def calibrated(self) -> bool:

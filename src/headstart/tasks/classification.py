@@ -13,14 +13,14 @@ from scipy.special import softmax
 
 from headstart.errors import DataError, did_you_mean, listed
 from headstart.tasks import linear, metrics
-from headstart.tasks.base import LinearHead, Metric, Task, Weights
+from headstart.tasks.base import LinearHead, LinearTask, Metric, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class Classification(LinearTask):
     """Each example has exactly one of K class names. y is (N,) int64, scores are (N, K) probabilities."""
 
     title = "one label of several"

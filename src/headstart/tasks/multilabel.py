@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from headstart.errors import DataError
 from headstart.tasks import linear, metrics
-from headstart.tasks.base import LinearHead, Metric, Task, Weights
+from headstart.tasks.base import LinearHead, LinearTask, Metric, Weights
 from headstart.tasks.classification import class_indices, natural_order
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multilabel(Task):
+class Multilabel(LinearTask):
     """Each example has any number of K class names. y is (N, K) 0/1 float32, scores are (N, K) probabilities."""
 
     title = "several labels at once"

@@ -10,14 +10,14 @@ import numpy as np
 
 from headstart.errors import DataError
 from headstart.tasks import linear, metrics
-from headstart.tasks.base import LinearHead, Metric, Task, Weights
+from headstart.tasks.base import LinearHead, LinearTask, Metric, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(Task):
+class Regression(LinearTask):
     """Each example has a number. y is (N,) float32, scores are the predicted numbers (N, 1)."""
 
     title = "a number"

@@ -100,7 +100,7 @@ def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any
         "run": model.run.name if model.run else None,
         "modality": model.backbone.modality,
         "score_names": list(model.task.score_names),
-        "scores": model.task.final,
+        "scores": model.linear_task.final,
         "backbone": vars(model.origin),
         "preprocessing": model.backbone.preprocessing,
         "parity": found.to_json(),

@@ -50,7 +50,7 @@ def answer(model: Model, folder: Path, items: Sequence[Any]) -> np.ndarray:
     what: Any = "text-classification" if is_text else "image-classification"
     with quietly():
         pipeline = transformers.pipeline(what, model=str(folder), trust_remote_code=is_text, device="cpu")
-    how: dict[str, Any] = {"top_k": None, "function_to_apply": APPLY[model.task.final]}
+    how: dict[str, Any] = {"top_k": None, "function_to_apply": APPLY[model.linear_task.final]}
     if is_text:
         how["truncation"] = True
     names = list(pipeline.model.config.id2label.values())
@@ -65,7 +65,7 @@ def _labels(model: Model) -> dict[str, Any]:
         "id2label": dict(enumerate(names)),
         "label2id": {name: k for k, name in enumerate(names)},
         "num_labels": len(names),
-        "problem_type": PROBLEMS[model.task.final],
+        "problem_type": PROBLEMS[model.linear_task.final],
     }
 
 

@@ -90,7 +90,7 @@ def sample(model: Model, exact: Model, data: Any = None) -> Sample:
 def check(model: Model, asked: Sample, scores: np.ndarray) -> Parity:
     """RunError, naming the rows, unless every label is the model's and every score within the tolerance."""
     _check_numbers(asked, scores)
-    is_number = model.task.final == "identity"
+    is_number = model.linear_task.final == "identity"
     scale = float(asked.scores.std()) or 1.0 if is_number else 1.0
     apart = np.abs(scores - asked.scores).max(axis=1) / scale
     other = np.zeros(len(apart), dtype=bool) if is_number else _differ(model, scores, asked.scores)

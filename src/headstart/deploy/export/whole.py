@@ -30,7 +30,7 @@ class Whole(nn.Module):
         super().__init__()
         weight, bias = calibrated_head(model)
         self.pooled = Pooled(model.backbone, sorted(model.stages))
-        self.final = FINAL[model.task.final]
+        self.final = FINAL[model.linear_task.final]
         self.weight, self.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
 
     def forward(
@@ -79,7 +79,7 @@ def exportable(model: Model) -> Exportable:
 
 def calibrated_head(model: Model) -> tuple[Tensor, Tensor]:
     """(weight (K, D), bias (K,)) with the temperature in them, for stages in order of depth."""
-    temperature = model.plan.temperature if model.task.calibrated else 1.0
+    temperature = model.plan.temperature if model.linear_task.calibrated else 1.0
     weight = torch.from_numpy(model.linear.weight)[:, _in_order_of_depth(model)]
     return weight / temperature, torch.from_numpy(model.linear.bias) / temperature
 

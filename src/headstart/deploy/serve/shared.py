@@ -54,7 +54,7 @@ class Member:
     def scores(self, features: Tensor) -> np.ndarray:
         """Calibrated scores (N, K) of features (N, D)."""
         logits = self.model.linear.logits(features.numpy(force=True))
-        return self.model.task.scores(logits, self.model.plan.temperature)
+        return self.model.linear_task.scores(logits, self.model.plan.temperature)
 
     def answers(self, scores: np.ndarray) -> list[Answer]:
         """Scores (N, K) as N answers."""
@@ -137,7 +137,7 @@ class ClassicalPass(Pass):
         """All at once."""
         (one,) = self.members
         if items and one.model.classical is not None:
-            yield one, range(len(items)), one.model.classical.scores(one.model.task, items)
+            yield one, range(len(items)), one.model.classical.scores(one.model.linear_task, items)
 
 
 def _outputs(
