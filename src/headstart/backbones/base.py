@@ -14,15 +14,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.changes import Changes
-from headstart.errors import BackboneError, listed
+from headstart.errors import BackboneError, PlanError, listed
+
+if TYPE_CHECKING:
+    from headstart.backbones.resume import Resumable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
@@ -91,6 +95,7 @@ class Backbone(ABC):
     modality: str  # "text" or "image"
     variant: str = ""  # which network of the family it is, where its files do not say so
     detail: int | None = None  # pixels a side that are enough; None where size does not matter
+    canvas: tuple[int, int] | None = None  # height and width of the pictures that the network sees
 
     def __init__(
         self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, preprocessing: Mapping[str, Any]
@@ -133,8 +138,35 @@ class Backbone(ABC):
         """
         if self.modality != "image":
             return self.collate(items)
-        assert self.detail is not None, "a backbone for pictures must say their side"
-        return {"pixel_values": torch.zeros(1).expand(len(items), 3, self.detail, self.detail)}
+        assert self.canvas is not None, "a backbone for pictures must say what they are resized to"
+        return {"pixel_values": torch.zeros(1).expand(len(items), 3, *self.canvas)}
+
+    def at(self, canvas: tuple[int, int]) -> Backbone:
+        """This backbone for pictures resized to another height and width. PlanError where it takes one size only."""
+        raise self.one_size()
+
+    def one_size(self) -> PlanError:
+        """What is said of a network that can look at pictures of one size only."""
+        return PlanError(
+            f"{self.provenance.name} hands on tokens rather than maps, or takes pictures of one size only, so that no "
+            "boxes can be looked for in what it sees. Use a convolutional backbone, such as 'efficientnet-lite0', or a "
+            "ready-made detector."
+        )
+
+    @cached_property
+    def maps(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """(channels, height, width) of what each stage hands on, from a blank picture; None where it is no map."""
+        found: list[tuple[int, int, int] | None] = []
+        blank = self.placeholders([None])
+        _, whole = self.outputs({"pixel_values": blank["pixel_values"]}, (), range(1, self.n_stages + 1))
+        for cut in range(1, self.n_stages + 1):
+            one = whole[cut]
+            found.append((one.shape[1], one.shape[2], one.shape[3]) if one.ndim == 4 else None)
+        return tuple(found)
+
+    def detector(self, upper: Resumable, class_names: Sequence[str]) -> nn.Module | None:
+        """A ready-made detector's own module around what is trained; None for a backbone that needs a head put on."""
+        return None
 
     def reinitialised(self) -> nn.Module:
         """The same network with random weights, from torch's global generator; for training from scratch."""

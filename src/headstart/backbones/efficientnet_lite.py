@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -51,7 +52,7 @@ class EfficientnetLite(Backbone):
         stages = [Stage(name="stem", modules=("stem",)), *groups, Stage(name="head", modules=("head",))]
         super().__init__(network, stages, provenance, pixels.to_json())
         self.pixels = pixels
-        self.detail = pixels.side
+        self.detail, self.canvas = min(pixels.shape), pixels.shape
 
     @classmethod
     def load(cls, located: Located) -> EfficientnetLite:
@@ -81,6 +82,13 @@ class EfficientnetLite(Backbone):
     def lengths(self, items: Sequence[Any]) -> list[int]:
         """1 for each picture."""
         return [1] * len(items)
+
+    def at(self, canvas: tuple[int, int]) -> EfficientnetLite:
+        """For pictures of any size."""
+        pixels = replace(self.pixels, canvas=canvas)
+        other = EfficientnetLite(self.network, self.provenance, pixels)
+        other.variant = self.variant
+        return other
 
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
         """RGB PIL images as `pixel_values` (N, 3, side, side)."""

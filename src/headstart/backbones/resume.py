@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class Resumable(nn.Module):
         super().__init__()
         self.backbone, self.cut, self.from_scratch = [backbone], cut, from_scratch  # in a list: not a submodule
         self.network = backbone.reinitialised() if from_scratch else _copy(backbone, cut)
-        self._activation: Tensor | None = None
+        self._maps: Mapping[int, Tensor] | None = None
         self.trained_names = self._names()
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in self.trained_names)
@@ -48,21 +48,49 @@ class Resumable(nn.Module):
 
     def last_stage(self, inputs: Mapping[str, Tensor], activation: Tensor | None = None) -> Tensor:
         """The whole output of the last stage: (N, T, D) of texts, (N, C, H, W) of pictures."""
-        found: list[Tensor] = []
+        last = self.backbone[0].n_stages - 1
+        return self.whole(inputs, (last,), None if activation is None else {self.cut - 1: activation})[last]
 
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            found.append(tensor_of(output))
-            raise Enough
+    def whole(
+        self, inputs: Mapping[str, Tensor], stages: Sequence[int], maps: Mapping[int, Tensor] | None = None
+    ) -> dict[int, Tensor]:
+        """The whole outputs of these stages. `maps` are those of stages below the cut, which are then not run.
 
-        hook = self.last.register_forward_hook(keep)
-        self._activation = activation
+        The stage below the cut must be among them, and so must every frozen one that a later stage reads by itself.
+        """
+        known = {stage: maps[stage] for stage in stages if maps is not None and stage in maps}
+        wanted = [stage for stage in stages if stage not in known]
+        if not wanted:
+            return known
+        found: dict[int, Tensor] = {}
+
+        def keep(stage: int, output: Any) -> None:
+            found[stage] = tensor_of(output)
+            if stage == max(wanted):
+                raise Enough
+
+        hooks = [
+            self.network.get_submodule(self.backbone[0].stages[stage].modules[-1]).register_forward_hook(
+                lambda _module, _args, output, stage=stage: keep(stage, output)
+            )
+            for stage in wanted
+        ]
         try:
-            with suppress(Enough):
+            with self.resumed(maps), suppress(Enough):
                 self.network(**inputs)
         finally:
-            hook.remove()
-            self._activation = None
-        return found[0]
+            for hook in hooks:
+                hook.remove()
+        return known | found
+
+    @contextmanager
+    def resumed(self, maps: Mapping[int, Tensor] | None) -> Iterator[None]:
+        """Frozen stages hand back these maps in the block, and that of the stage below the cut where they have none."""
+        self._maps = maps
+        try:
+            yield
+        finally:
+            self._maps = None
 
     def train(self, mode: bool = True) -> Resumable:
         """Training mode above the cut only, and not for batch norms of pretrained networks."""
@@ -106,8 +134,9 @@ class Resumable(nn.Module):
         self(example)
         for hook in hooks:
             hook.remove()
+        stage_of = {path: i for i, stage in enumerate(self.backbone[0].stages) for path in stage.modules}
         for path, module in modules.items():
-            module.forward = HandsBack(self, module.forward, outputs[path])
+            module.forward = HandsBack(self, module.forward, outputs[path], stage_of[path])
 
     def for_predictions(self, frozen: Backbone) -> Resumable:
         """Ready to predict; below the cut it holds the tensors of `frozen`, which runs those stages from now on."""
@@ -127,18 +156,19 @@ class Resumable(nn.Module):
 
 
 class HandsBack:
-    """The `forward` of a frozen module: the activation that its network was given, or what it gave before."""
+    """The `forward` of a frozen module: the map that its network was given, or what it gave before."""
 
-    def __init__(self, owner: Resumable, original: Any, output: Any) -> None:
-        self.owner, self.original, self.rest = owner, original, None
+    def __init__(self, owner: Resumable, original: Any, output: Any, stage: int) -> None:
+        self.owner, self.original, self.stage, self.rest = owner, original, stage, None
         if not isinstance(output, Tensor):  # sizes and the like are the same for every example; tensors are not read
             self.rest = tuple(None if isinstance(value, Tensor) else value for value in output[1:])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """In the form of the module's own output."""
-        activation = self.owner._activation
-        if activation is None:
+        maps = self.owner._maps
+        if maps is None:
             return self.original(*args, **kwargs)
+        activation = maps.get(self.stage, maps[self.owner.cut - 1])
         return activation if self.rest is None else (activation, *self.rest)
 
 

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -123,7 +123,7 @@ class Transformers(Backbone):
         self.reader, self._classifier = reader, classifier
         self.modality = "text" if isinstance(reader, _Texts) else "image"
         if isinstance(reader, Pixels):
-            self.detail = reader.side
+            self.detail, self.canvas = min(reader.shape), reader.shape
 
     @classmethod
     def load(cls, located: Located) -> Transformers:
@@ -150,6 +150,13 @@ class Transformers(Backbone):
             )
         stages, provenance = _stages(family, network, located), Provenance.of(located, network)
         return cls(network, stages, provenance, reader, _classifier(located, family))
+
+    def at(self, canvas: tuple[int, int]) -> Transformers:
+        """For pictures of any size, where the network hands on maps; PlanError where its positions fix the size."""
+        if not isinstance(self.reader, Pixels) or None in self.maps:
+            raise self.one_size()
+        pixels = replace(self.reader, canvas=canvas)
+        return Transformers(self.network, self.stages, self.provenance, pixels, self._classifier)
 
     @property
     def source_head(self) -> tuple[Tensor, Tensor] | None:

@@ -11,7 +11,7 @@ from headstart.errors import DataError, PlanError, did_you_mean, listed
 from headstart.evidence.base import Evidence, Score, Scores, TestResult
 from headstart.evidence.intervals import compare, resamples
 from headstart.evidence.verdict import Measured, verdict
-from headstart.tasks.base import Task, Metric, Weights
+from headstart.tasks.base import Metric, Task, Weights
 
 N_RESAMPLES = 1000
 MODEL, SCRATCH = "model", "same network from scratch"
