@@ -74,7 +74,9 @@ MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "c
 BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )
-TASKS = Registry("tasks", "Task", frozenset({"base", "boxes", "linear", "logistic", "metrics"}))
+TASKS = Registry(
+    "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})
+)
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
 TABLES = Registry(
