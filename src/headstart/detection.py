@@ -45,10 +45,7 @@ from headstart.wishes import AUTO, Wishes
 from headstart.workshop import load_backbones, open_workshop
 
 WAYS = ("frozen", "partial", "full")
-PASSES, PICTURES = (
-    150.0,
-    30_000,
-)  # the default budget: so many frozen passes, or so many pictures' worth if that is more
+PASSES, PICTURES = 150.0, 30_000  # the default budget: frozen passes, or pictures run if that is more
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 60
 N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
 SETTINGS: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 5.0, "weight_decay": 0.05, "batch_size": 16}

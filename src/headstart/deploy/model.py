@@ -40,11 +40,6 @@ from headstart.tasks.boxes import boxed
 
 # what the arrays of model.safetensors belong to
 BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
-    "backbone.",
-    "classical.",
-    "table.",
-    "head.",
-)  # what the arrays of model.safetensors belong to
 
 
 @dataclass
