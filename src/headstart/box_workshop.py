@@ -25,7 +25,7 @@ from headstart.tasks.pyramid import Levels
 from headstart.workshop import Workshop
 
 STEP = 32  # pixels: sides of a canvas are multiples of it
-SHORTEST, LONGEST = 320, 640  # of the longer side of a canvas
+SHORTEST, LONGEST = 416, 640  # of the longer side of a canvas
 LEAST_BOX = 24.0  # pixels of the canvas, that nine in ten boxes are to have at their shorter side
 
 

@@ -82,7 +82,10 @@ def fit(
     metrics = primary_first(problem.task.metrics(), primary)
     shop = open_shop(problem, networks[0], metrics, wishes, seed, progress)
     with progress.step("classical baseline"):
-        classical = fit_sliding(problem, seed)
+        train, val = problem.rows["train"], problem.rows["val"]
+        own, others = ([problem.dataset.inputs[row] for row in rows] for rows in (train, val))
+        n_classes = len(problem.task.score_names)
+        classical = fit_sliding(problem.modality, own, problem.y[train], n_classes, seed, others, problem.y[val])
     chosen = choose(shop, wishes)
     systems = Systems(chosen=chosen, scratch=from_scratch(shop, chosen, wishes), classical=classical)
     with progress.step("evaluate"):
@@ -245,12 +248,13 @@ def test_once(shop: BoxWorkshop, systems: Systems) -> TestResult:
     """What every system says of the test split: called once, after every choice is made."""
     problem = shop.problem
     rows = problem.rows["test"]
+    items, sizes = [shop.items[row] for row in rows], [problem.y[row].size for row in rows]
     scratch = systems.scratch
     return TestResult(
         y=problem.y[rows],
         scores=shop.scores(systems.chosen.solved, rows),
         naive=problem.task.naive(problem.y[problem.rows["train"]], len(rows)),
-        classical=systems.classical.found(problem, rows),
+        classical=systems.classical.found(problem.modality, items, sizes),
         scratch=None if scratch is None else shop.scores(scratch, rows),
         scratch_epochs=None if scratch is None else scratch.strategy.settings()["epochs"],
     )
