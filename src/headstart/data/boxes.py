@@ -112,9 +112,10 @@ def annotation_of(label: Mapping[str, Any]) -> Annotation:
 
 
 def is_scaled(stated: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether sizes (width, height) differ, but hardly in shape."""
+    """Whether sizes (width, height) differ by more than a pixel, but hardly in shape."""
     across, down = size[0] / stated[0], size[1] / stated[1]
-    return stated != size and abs(across - down) <= SAME_SHAPE * max(across, down)
+    differ = max(abs(stated[0] - size[0]), abs(stated[1] - size[1])) > 1
+    return differ and abs(across - down) <= SAME_SHAPE * max(across, down)
 
 
 def feature() -> dict[str, Any]:

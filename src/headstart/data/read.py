@@ -15,6 +15,7 @@ import numpy as np
 from headstart import registry
 from headstart.data import boxes
 from headstart.data.annotations import read_annotated_file, read_annotated_folder
+from headstart.data.box_tables import Wish, with_boxes
 from headstart.data.columns import ROWS, Roles, choose
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.folders import item_suffixes, read_folder
@@ -57,6 +58,8 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     raw = _from_path(data, reading) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
+    elif (table := _with_boxes(raw, reading)) is not raw:
+        raw, reading = table, replace(reading, input=None, label=None)
     roles = choose(
         raw,
         input=reading.input,
@@ -137,6 +140,14 @@ def _boxes_line(labels: Sequence[Any]) -> str:
     line += f" ({_largest(counts)})" if counts else ""
     line += f", {n_ignored:,} of them ignored" if n_ignored else ""
     return line + (f", {n_empty:,} image{'s' * (n_empty != 1)} without boxes" if n_empty else "")
+
+
+def _with_boxes(raw: Raw, reading: Reading) -> Raw:
+    """A table of boxes with one row a picture; anything else as it is."""
+    if reading.task not in (None, DETECTION) or reading.modality:
+        return raw
+    rules = tuple(name for name in (reading.group, reading.time) if name)
+    return with_boxes(raw, Wish(input=reading.input, label=reading.label, rules=rules))
 
 
 def _from_path(data: str | os.PathLike[str], reading: Reading) -> Raw:

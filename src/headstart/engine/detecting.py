@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,12 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.data.batch import shuffled_batches
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
-from headstart.engine.detector import build
+from headstart.engine.detector import Trainee, build
 from headstart.engine.learner import Learner
 from headstart.engine.lesson import resumable
 from headstart.engine.scenes import Scene, Scenes
@@ -32,15 +30,6 @@ from headstart.tasks.pyramid import Levels
 
 AVERAGED = 0.98  # of the average stays in every step, once there were many
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """A trained detector."""
-
-    head: Mapping[str, Tensor]
-    changes: Changes | None  # in the backbone
-    seconds: float
 
 
 def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, class_names: Sequence[str]) -> Trainee:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import Backbone, work_of
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Resumable
 from headstart.engine import freeze
 from headstart.engine.maps import whole_maps
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
+from headstart.tasks.assign import Said
 from headstart.tasks.boxes import Detections, Truth, boxed, none_found, suppressed
 from headstart.tasks.coco import MOST
 from headstart.tasks.pyramid import Levels, Pyramid
@@ -55,16 +56,16 @@ class OnPyramid(nn.Module):
         head: Any = Pyramid(levels)
         self.head: Pyramid = head.to(memory_format=torch.channels_last)
 
-    def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Logits and distances of every location."""
+    def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> Said:
+        """What is said of every location."""
         whole = self.upper.whole(inputs, self.levels.stages, maps)
         return self.head([whole[stage].float() for stage in self.levels.stages])
 
-    def loss(self, raw: tuple[Tensor, Tensor], truth: Sequence[Truth]) -> Tensor:
+    def loss(self, raw: Said, truth: Sequence[Truth]) -> Tensor:
         """As the head has it."""
         return self.head.loss(raw, truth)
 
-    def candidates(self, raw: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def candidates(self, raw: Said) -> tuple[Tensor, Tensor]:
         """As the head has them."""
         return self.head.candidates(raw)
 
@@ -165,6 +166,23 @@ def levels_of(backbone: Backbone, n_classes: int) -> Levels:
     stages = tuple(by_stride[stride] for stride in STRIDES)
     maps = tuple(size for stage in stages if (size := backbone.maps[stage]) is not None)
     return Levels(stages=stages, maps=maps, canvas=backbone.canvas, n_classes=n_classes)
+
+
+def head_cost(backbone: Backbone, levels: Levels | None, sample: Sequence[Any]) -> float:
+    """What a pyramid's forward pass costs, as a share of the backbone's; 0 for a head that the backbone brings."""
+    if levels is None:
+        return 0.0
+    maps = [torch.zeros(len(sample), *size) for size in levels.maps]
+    return work_of(Pyramid(levels), maps) / work_of(backbone.network, **backbone.collate(sample))
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What training gives: the head's tensors, and what changed in the backbone."""
+
+    head: Mapping[str, Tensor]
+    changes: Changes | None
+    seconds: float
 
 
 def detect(network: Any, backbone: Backbone, modality: Modality, items: Sequence[Any], bar: freeze.Bar) -> np.ndarray:

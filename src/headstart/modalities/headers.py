@@ -20,6 +20,7 @@ FORMATS = (
     "TIFF",
 )  # what a stranger may send; others start programs, or parse long
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # the EXIF tag, and its values that swap width and height
+_WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _quiet_lock = threading.Lock()
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
@@ -89,7 +90,8 @@ def upright_size(item: Any) -> tuple[int, int] | None:
         with pil.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
             # A PNG's own `getexif` decodes the whole picture, for a block that may stand behind the pixels.
             turned = pil.Image.getexif(picture).get(_ORIENTATION) in _ON_ITS_SIDE
-            width, height = picture.size
+            tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose `size` Pillow turns in some versions
+            width, height = tags.get(_WIDTH, picture.size[0]), tags.get(_HEIGHT, picture.size[1])
             return (height, width) if turned else (width, height)
     except Exception:  # decoders raise nearly anything on damaged data
         return None

@@ -40,7 +40,11 @@ def read_annotated_folder(folder: Path) -> Raw | None:
         return None
     form, files = held[0]
     raw = form.read(tree, files)
-    others = [f"{other.title} (for it give {other.way}: {_given(other, files)})" for other, files in held[1:]]
+    others = [
+        f"{other.title} (for it give {other.way}{_given(other, files)})"
+        for other, files in held[1:]
+        if other.title.split()[0] != form.title.split()[0]
+    ]
     note = f"boxes read from {form.title}"
     if others:
         note += f", though there is also {' and '.join(others)}"
@@ -57,5 +61,7 @@ def read_annotated_file(path: Path) -> Raw | None:
     return None
 
 
-def _given(form: _Form, files: Sequence[Path]) -> Path:
-    return files[0].parent if form.title == "Pascal VOC" else files[0]
+def _given(form: _Form, files: Sequence[Path]) -> str:
+    if form.title == "YOLO":
+        return ""
+    return f": {files[0].parent if form.title == 'Pascal VOC' else files[0]}"
