@@ -70,7 +70,9 @@ class Registry:
         return found[0]
 
 
-MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical", "frames", "headers"}))
+MODALITIES = Registry(
+    "modalities", "Modality", frozenset({"augment", "base", "classical", "drawing", "frames", "headers"})
+)
 BACKBONES = Registry(
     "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
 )

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from headstart.evidence import words
 from headstart.evidence.base import Evidence
 from headstart.evidence.record import Record
+from headstart.tasks.base import LinearTask
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -52,7 +53,13 @@ def _environment() -> Environment:
     environment = Environment(  # Markdown, not HTML: names go through `plain` or `code`
         loader=PackageLoader("headstart.deploy", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"plain": plain, "code": code, "count": words.count, "seconds": words.seconds}
+    environment.filters |= {
+        "plain": plain,
+        "code": code,
+        "count": words.count,
+        "score": words.score,
+        "seconds": words.seconds,
+    }
     return environment
 
 
@@ -93,7 +100,8 @@ def _pipeline_tag(modality: str, task: str) -> str | None:
     """The hub's name for this pair; None where it has none."""
     if task in ("classification", "multilabel") and modality in ("text", "image", "audio", "tabular"):
         return f"{modality}-classification"
-    return "tabular-regression" if (modality, task) == ("tabular", "regression") else None
+    named = {("tabular", "regression"): "tabular-regression", ("image", "detection"): "object-detection"}
+    return named.get((modality, task))
 
 
 def _licence(licence: str) -> tuple[str | None, str | None]:
@@ -119,12 +127,15 @@ def _view(record: Record) -> dict[str, Any]:
         "rows": _rows(record.evidence),
         "findings": sorted(record.findings, key=lambda finding: finding.severity != "warning"),
         "few": few,
+        "calibrated": isinstance(record.task, LinearTask) and record.task.calibrated,
         "total_seconds": sum(record.seconds.values()),
     }
 
 
 def _tested(record: Record) -> dict[str, int]:
-    """Class name -> how many examples of it everything was measured on; {} for numbers, and where nothing was."""
+    """Class name -> how many examples, or objects, everything was measured on; {} for numbers, or for nothing."""
+    if record.boxes is not None:
+        return {one.name: one.n_objects for one in record.boxes.classes}
     names, y = record.task.score_names, record.test.y
     if not names or not len(y):
         return {}

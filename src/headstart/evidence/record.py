@@ -15,11 +15,13 @@ from headstart.data.audit import Finding
 from headstart.evidence import words
 from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
+from headstart.evidence.boxes import BoxEvidence
 from headstart.evidence.gap import Clouds
 from headstart.evidence.plan import Plan
 from headstart.evidence.sides import Sides
+from headstart.evidence.slips import Slip
 from headstart.modalities.base import Modality, Preview
-from headstart.tasks.base import LinearTask
+from headstart.tasks.base import LinearTask, Task
 
 LIBRARIES = ("headstart", "torch", "transformers", "scikit-learn", "numpy", "datasets")
 
@@ -34,7 +36,7 @@ class DataSummary:
     task: str  # "classification"
     label_name: str
     n: dict[str, int]  # split -> examples
-    class_counts: dict[str, dict[str, int]]  # class name -> split -> examples; empty for a number
+    class_counts: dict[str, dict[str, int]]  # class name -> split -> examples, or objects in boxes; empty for a number
     notes: tuple[str, ...]  # what the reader decided
 
 
@@ -55,7 +57,7 @@ class Record:
 
     data: DataSummary
     findings: tuple[Finding, ...]
-    task: LinearTask
+    task: Task
     plan: Plan
     provenance: Provenance | None  # None where there is no backbone: plain tables
     evidence: Evidence
@@ -68,6 +70,8 @@ class Record:
     adaptation: Adaptation | None = None  # the way to an unlabelled target, where there is one
     clouds: tuple[tuple[str, Clouds], ...] = ()  # title, both domains in two dimensions
     tables: Sides | None = None  # how the columns of two tables differ
+    boxes: BoxEvidence | None = None  # of a detector, beside its metrics
+    slips: tuple[Slip, ...] = ()  # its worst ones, as pictures
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
@@ -87,6 +91,7 @@ class Record:
             "versions": self.versions,
             **({"adaptation": self.adaptation.to_json()} if self.adaptation else {}),
             **({"tables": asdict(self.tables)} if self.tables else {}),
+            **({"boxes": self.boxes.to_json()} if self.boxes else {}),
         }
 
 

@@ -17,8 +17,9 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import columns, domains, frozen, outcomes, plots
+from headstart.report import boxes, columns, domains, frozen, outcomes, plots
 from headstart.report.page import fill, sentence
+from headstart.tasks.base import LinearTask
 
 THIS = "this model"
 N_BINS = 10  # of the calibration curve
@@ -39,6 +40,7 @@ def _view(record: Record) -> dict[str, Any]:
         **frozen.view(record.plan),
         **domains.view(record),
         "tables": None if record.tables is None else columns.view(record.tables, record.plan),
+        "boxes": None if record.boxes is None else boxes.view(record.boxes, record.slips),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],
@@ -98,6 +100,8 @@ def _outcome(record: Record) -> dict[str, Any]:
     """The picture of right and wrong that fits the labels: a matrix, bars a label, or a scatter."""
     task, test = record.task, record.test
     found: dict[str, Any] = {"confusion": None, "labels": None, "scatter": None, "perfect": None}
+    if not isinstance(task, LinearTask):
+        return found
     if not task.score_names:
         return found | {"scatter": plots.scatter(test.y, test.scores[:, 0], record.data.label_name)}
     if test.y.ndim == 2:
@@ -110,7 +114,8 @@ def _outcome(record: Record) -> dict[str, Any]:
 
 def _calibration(record: Record) -> dict[str, Any]:
     """The calibration curve, and one sentence that reads its fullest bin aloud."""
-    bins = reliability(record.test.y, record.test.scores, N_BINS) if record.task.calibrated else []
+    task, test = record.task, record.test
+    bins = reliability(test.y, test.scores, N_BINS) if isinstance(task, LinearTask) and task.calibrated else []
     if not bins:
         return {"calibration": None, "calibration_example": None}
     fullest = max(bins, key=lambda b: b.count)
@@ -162,5 +167,5 @@ def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Ma
         ("Strategy, not shipped" if ships_classical else "Strategy", strategy),
         *strength,
         *_of_linear(plan),
-        ("Classical model beside it", plan.classical),
+        *([("Classical model beside it", plan.classical)] if plan.classical else []),
     ]

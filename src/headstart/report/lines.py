@@ -210,20 +210,21 @@ def _curve(plane: _Plane, points: Sequence[CurvePoint], i: int, aside: float) ->
         top, floor = plane.y(point.mean + point.sd), plane.y(point.mean - point.sd)
         said = f"{point.system}, {words.count(point.n_labels)} labels: {mean_sd(point)}"
         bar = f'<path d="M{x} {top}V{floor}M{x - 3} {top}h6M{x - 3} {floor}h6" class="sd"/>' if point.sd > 0 else ""
-        body += f"<g><title>{escape(said)}</title>{bar}{_mark(x, y, i)}</g>"
+        body += f"<g><title>{escape(said)}</title>{bar}{mark(x, y, i)}</g>"
     return f'<g class="s{i % N_COLOURS}">{body}</g>'
 
 
-def _mark(x: float, y: float, i: int) -> str:
+def mark(x: float, y: float, i: int) -> str:
+    """The shape of system i."""
     return f'<g transform="translate({x} {y})" class="dot">{MARKS[i % len(MARKS)]}</g>'
 
 
 def _names(plane: _Plane, systems: dict[str, list[CurvePoint]]) -> str:
     """Each system's name right of its last point, moved up or down until no two overlap, with a thin lead to it."""
-    texts = {name: _folded(name) for name in systems}
+    texts = {name: folded(name) for name in systems}
     wanted = [(plane.y(own[-1].mean), len(texts[name]) * LINE) for name, own in systems.items()]
     x, body = LEFT + WIDTH + 26, ""
-    for i, ((name, own), middle) in enumerate(zip(systems.items(), _apart(wanted, _bottom(len(systems))), strict=True)):
+    for i, ((name, own), middle) in enumerate(zip(systems.items(), apart(wanted, _bottom(len(systems))), strict=True)):
         start = plane.x(own[-1].n_labels) + _aside(i, len(systems)) + 8
         first = middle - LINE * (len(texts[name]) - 1) / 2 + 4
         lines = "".join(
@@ -232,11 +233,11 @@ def _names(plane: _Plane, systems: dict[str, list[CurvePoint]]) -> str:
         )
         lead = f"M{start:.1f} {plane.y(own[-1].mean)}L{x - 9} {middle:.1f}"
         body += f'<g class="s{i % N_COLOURS}"><path d="{lead}" class="lead"/>'
-        body += f'{_mark(x, round(middle, 1), i)}<text class="name">{lines}</text></g>'
+        body += f'{mark(x, round(middle, 1), i)}<text class="name">{lines}</text></g>'
     return body
 
 
-def _folded(name: str, width: int = 22) -> list[str]:
+def folded(name: str, width: int = 22) -> list[str]:
     """A name in at most two lines of about `width` characters."""
     if len(name) <= width:
         return [name]
@@ -245,7 +246,7 @@ def _folded(name: str, width: int = 22) -> list[str]:
     return [first, rest if len(rest) <= width else rest[: width - 1] + "…"]
 
 
-def _apart(wanted: Sequence[tuple[float, float]], floor: float) -> list[float]:
+def apart(wanted: Sequence[tuple[float, float]], floor: float) -> list[float]:
     """Middles of (middle, height) boxes, moved down, then up again from the floor, until none overlap."""
     order = sorted(range(len(wanted)), key=lambda k: wanted[k][0])
     middles = [middle for middle, _ in wanted]

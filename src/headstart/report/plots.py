@@ -187,7 +187,7 @@ class _Square:
         return svg("".join(parts) + marks, size, title, desc)
 
 
-def calibration(bins: Sequence[Bin]) -> Markup:
+def calibration(bins: Sequence[Bin], what: str = "answers") -> Markup:
     """Mean confidence against share of right answers, a dot a bin with its interval; counts as bars below."""
     square = _Square(axis([0.0, 1.0]), "how sure the model was", "how often it was right", room=44)
     most = max((b.count for b in bins), default=1)
@@ -199,7 +199,7 @@ def calibration(bins: Sequence[Bin]) -> Markup:
         marks.append(f'<circle cx="{x}" cy="{square.y(b.accuracy)}" r="5" class="fill"/>')
         y = TOP + SIDE + square.room - height
         marks.append(f'<rect x="{x - 5:.1f}" y="{y:.1f}" width="10" height="{height:.1f}" class="count"/>')
-        said.append(f"sure {share(b.confidence)}, right {share(b.accuracy)}, {count(b.count)} answers")
+        said.append(f"sure {share(b.confidence)}, right {share(b.accuracy)}, {count(b.count)} {what}")
     return square.drawn("".join(marks), "How sure the model was, against how often it was right", "; ".join(said))
 
 
