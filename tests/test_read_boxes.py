@@ -341,6 +341,41 @@ def test_a_row_with_half_a_box(tmp_path):
         read(write_csv(tmp_path / "boxes.csv", header, [["a.png", "", 1, 2, 3, 4]]))
 
 
+# what lies beside
+
+
+def test_masks_and_results_beside_are_no_pictures(tmp_path):
+    """Files with the names of pictures, in folders where no annotated picture stands."""
+    forms.as_voc(tmp_path / "voc")
+    paint(tmp_path / "voc" / "SegmentationClass" / "a.png", (40, 30))
+    assert len(read(tmp_path / "voc")) == 6
+    forms.as_yolo_plain(tmp_path / "yolo")
+    paint(tmp_path / "yolo" / "runs" / "drawn.png", (40, 30))
+    dataset = read(tmp_path / "yolo")
+    assert len(dataset) == 6
+    assert "1 picture in folders without any text file: not read" in dataset.notes
+    forms.as_coco(tmp_path / "coco")
+    paint(tmp_path / "coco" / "images" / "more.png", (40, 30))
+    paint(tmp_path / "coco" / "masks" / "a.png", (40, 30))
+    dataset = read(tmp_path / "coco")
+    assert len(dataset) == 6
+    assert "1 picture that no annotation file lists: not read" in dataset.notes
+
+
+def test_a_file_is_read_anew_each_time(tmp_path):
+    path = forms.as_coco(tmp_path) / "instances_train2017.json"
+    assert len(read(path)) == 4
+    write_json(path, coco(scenes()[:2]))
+    assert len(read(path)) == 2
+
+
+def test_a_link_back_up_is_not_followed(tmp_path):
+    forms.as_coco(tmp_path)
+    (tmp_path / "images" / "up").symlink_to(tmp_path)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    assert len(read(tmp_path)) == 6
+
+
 # telling forms apart
 
 

@@ -60,7 +60,8 @@ def with_boxes(raw: Raw, wish: Wish) -> Raw:
     objects = [wish.label] if wish.label else [name for name in _OBJECTS if name in raw.columns]
     for name in objects:
         if name in raw.columns and (boxes := _of_objects(raw.columns[name])):
-            return replace(raw, columns={**raw.columns, name: boxes}, input=picture, label=name)
+            columns = {**raw.columns, picture: _found(raw.columns[picture], raw.folder), name: boxes}
+            return replace(raw, columns=columns, input=picture, label=name)
     edges = _edges(raw, taken={picture, wish.label})
     return _one_row_a_picture(raw, picture, edges, wish) if edges else raw
 
