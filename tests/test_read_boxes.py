@@ -311,6 +311,21 @@ def test_columns_of_a_picture_stay(tmp_path):
         read(path, reading=Reading(group="drawn_by"))
 
 
+def test_the_columns_may_be_named(tmp_path):
+    paint(tmp_path / "a.png", (40, 30))
+    header = ["left_eye", "kind", "class", "x", "y", "w", "h"]
+    path = write_csv(tmp_path / "boxes.csv", header, [["a.png", "round", "bolt", 1, 2, 3, 4]])
+    dataset = read(path, reading=Reading(input="left_eye", label="kind"))
+    assert annotation_of(dataset.column("label")[0]).boxes == (("round", 1, 2, 3, 4, False),)
+    again = read(path, reading=Reading(input="left_eye", label=dataset.label_name, task="detection"))
+    assert [one.name for one in annotation_of(again.column("label")[0]).boxes] == ["bolt"]
+    with pytest.raises(DataError, match="There is no column 'sort'"):
+        read(path, reading=Reading(input="left_eye", label="sort"))
+    assert read(path, reading=Reading(input="left_eye", label="kind", task="classification")).column("label") == [
+        "round"
+    ]
+
+
 def test_a_picture_on_two_sides(tmp_path):
     header = ["file", "class", "xmin", "ymin", "xmax", "ymax", "split"]
     made = [["a.png", "bolt", 1, 2, 3, 4, "train"], ["a.png", "nut", 5, 6, 7, 8, "test"]]
