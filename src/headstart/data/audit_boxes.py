@@ -147,8 +147,8 @@ def _nearly_doubled(state: State) -> State:
     if not pairs.any():
         return state
     text = (
-        f"{_number(pairs.sum(), 'pair')} of boxes of one class overlap by more than "
-        f"{100 * NEARLY_SAME:.0f} %, kept: likely one object that was drawn twice."
+        f"Boxes of one class that overlap by more than {100 * NEARLY_SAME:.0f} %, kept: "
+        f"{_number(pairs.sum(), 'pair')}, each likely one object that was drawn twice."
     )
     return state.found("near-duplicate box", "warning", text, pairs > 0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,22 @@ def read_yaml(path: Path) -> Raw:
     return raw_of(_annotated(rows, classes, notes), path.parent, path, notes)
 
 
+def read_first(tree: Tree, files: Sequence[Path]) -> Raw:
+    """What the first YAML file of a folder names."""
+    raw = read_yaml(files[0])
+    unread = [str(path.relative_to(tree.root)) for path in files[1:]]
+    return replace(raw, notes=(*raw.notes, f"other YAML files were not read: {listed(unread)}")) if unread else raw
+
+
 def read_folder(tree: Tree, texts: Sequence[Path]) -> Raw:
     """Every picture of a folder, with the text file beside it or in labels/ instead of images/."""
     notes: list[str] = []
     splits = tree.listed_splits()
-    rows = [Row(path, None, splits.get(path.stem, tree.folder_split(path))) for path in tree.pictures]
+    folders = {path.parent for path in tree.pictures if _text_of(path)}
+    pictures = [path for path in tree.pictures if path.parent in folders]
+    if n_elsewhere := len(tree.pictures) - len(pictures):
+        notes.append(f"{counted(n_elsewhere, 'picture')} in folders without any text file: not read")
+    rows = [Row(path, None, splits.get(path.stem, tree.folder_split(path))) for path in pictures]
     return raw_of(_annotated(rows, _classes(tree), notes), tree.root, tree.root, notes)
 
 
