@@ -72,7 +72,9 @@ class Registry:
 
 MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical"}))
 BACKBONES = Registry(
-    "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
+    "backbones",
+    "Backbone",
+    frozenset({"base", "catalog", "changes", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}),
 )
 TASKS = Registry("tasks", "Task", frozenset({"base", "boxes", "linear", "logistic", "metrics"}))
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
