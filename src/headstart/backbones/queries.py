@@ -17,6 +17,7 @@ from torch.nn import functional
 from headstart.backbones.detector_stages import Family
 from headstart.backbones.resume import Resumable
 
+ENCODER = "model.encoder"  # of all that have layers of their own before the decoder
 PRIOR = 0.01  # of a new class before anything is learnt, where each class has a sigmoid (RetinaNet, arXiv:1708.02002)
 
 
@@ -51,6 +52,14 @@ class Queries(nn.Module):
         paths = family.head([path for path, _ in network.named_modules()])
         self.head = nn.ModuleDict({path.replace(".", "/"): network.get_submodule(path) for path in paths})
         self.head.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Queries:
+        """Training mode above the cut only. An encoder drops out what it gives its first layer, so it counts to that."""
+        super().train(mode)
+        encoder, frozen = f"{ENCODER}.layers.0", self.upper.backbone[0].stages[: self.upper.cut]
+        if any(encoder in stage.modules for stage in frozen):
+            self.upper.network.get_submodule(ENCODER).training = False
+        return self
 
     def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> Pass:
         """A pass over the pictures; with `maps` of frozen stages (stage: (N, …)) those stages are not run."""
@@ -130,12 +139,13 @@ def _replace_classes(network: Any, family: Family, class_names: Sequence[str]) -
     rows = [known.get(name.strip().casefold()) for name in class_names]
     n_before = network.config.num_labels
     made: dict[int, nn.Module] = {}  # by what it replaces: layers that share their weights go on sharing them
+    places = {path.removesuffix("?") for path in family.classes}
     for path, old in list(network.named_modules(remove_duplicate=False)):
-        if path in family.classes or path.rpartition(".")[0] in family.classes:
-            if isinstance(old, nn.Linear | nn.Embedding):
-                if id(old.weight) not in made:
-                    made[id(old.weight)] = _with_rows(old, rows, n_before, family)
-                network.set_submodule(path, made[id(old.weight)])
+        of_classes = path in places or path.rpartition(".")[0] in places
+        if of_classes and isinstance(old, nn.Linear | nn.Embedding):
+            if id(old.weight) not in made:
+                made[id(old.weight)] = _with_rows(old, rows, n_before, family)
+            network.set_submodule(path, made[id(old.weight)])
     kind = network.config.model_type
     for module in network.modules():
         if getattr(getattr(module, "config", None), "model_type", None) == kind:
