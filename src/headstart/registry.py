@@ -70,13 +70,15 @@ class Registry:
         return found[0]
 
 
-MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical"}))
+MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical", "frames"}))
 BACKBONES = Registry(
     "backbones",
     "Backbone",
     frozenset({"base", "catalog", "changes", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}),
 )
-TASKS = Registry("tasks", "Task", frozenset({"base", "boxes", "linear", "logistic", "metrics"}))
+TASKS = Registry(
+    "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})
+)
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))
 TABLES = Registry(

@@ -6,7 +6,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,12 +26,33 @@ Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 Look = Callable[[Backbone, dict[str, Any]], list[np.ndarray]]  # a batch's inputs -> what is kept of its items
 Pieces = list[tuple[np.ndarray, list[np.ndarray]]]  # positions of the items of a batch, what is kept of it
 
+Found = TypeVar("Found", covariant=True)
+
+
+class Store(Protocol[Found]):
+    """Where what a pass gives is kept."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+
+    @property
+    def thrown_away(self) -> int:
+        """Damaged shards met so far."""
+
+    def find(self, digests: Sequence[str]) -> tuple[Found, list[int]]:
+        """What is kept of the items, and the positions of those that are lacking."""
+
+    def check_writable(self) -> None:
+        """RunError when nothing can be kept here."""
+
+
 SHARD_ITEMS, SHARD_S, SHARD_BYTES = 1024, 20.0, 256 << 20  # a killed pass loses at most so much
 N_SIZED = 16  # items that are run to foretell what all will take on the disk
 MOST_OF_THE_DISK = 0.5  # of what is free, that activations at one cut may take
 
 
-def _unchanged(position: int, opened: Any) -> Any:
+def _unchanged(digest: str, opened: Any) -> Any:
     return opened
 
 
@@ -45,7 +68,7 @@ def features(
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         return [stage.numpy(force=True) for stage in backbone.pooled(inputs)]
 
-    return _filled(store, backbone, modality, items, digests, progress, look, keep)
+    return Filling(backbone, modality, items, digests, progress, look=look, keep=keep).fill(store)
 
 
 def activations(
@@ -61,8 +84,7 @@ def activations(
 
     View 0 is the plain item; each other number is a random view of it, the same for ever.
     """
-    name = f"cut-{cut:02d}" + (f"-view-{view}" if view else "")
-    store = FeatureStore(places.features() / backbone.fingerprint / name)
+    store = FeatureStore(places.features() / backbone.fingerprint / cut_folder(cut, view))
 
     def keep(pieces: Pieces, names: list[str]) -> None:
         store.add_activations(names, [one for _, batch in pieces for one in batch])
@@ -70,8 +92,22 @@ def activations(
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         return [array_of(one) for one in backbone.unpad(backbone.activations(inputs, cut), inputs)]
 
-    found = _filled(store, backbone, modality, items, digests, progress, look, keep, view)
+    def change(digest: str, opened: Any) -> Any:
+        return modality.augment(opened, view_rng(digest, view)) if view else opened
+
+    filling = Filling(backbone, modality, items, digests, progress, look=look, keep=keep, change=change)
+    found = filling.fill(store)
     return Activations(found.shards, found.shard_of, found.row_of)
+
+
+def cut_folder(cut: int, view: int) -> str:
+    """Where the activations at a cut are kept, below the folder of the backbone's fingerprint."""
+    return f"cut-{cut:02d}" + (f"-view-{view}" if view else "")
+
+
+def view_rng(digest: str, view: int) -> np.random.Generator:
+    """What decides how the item of this digest looks in a view: the same for ever."""
+    return np.random.default_rng([view, int(digest[:15], 16)])
 
 
 def fits_on_disk(backbone: Backbone, modality: Modality, items: Sequence[Any], cut: int) -> bool:
@@ -80,58 +116,68 @@ def fits_on_disk(backbone: Backbone, modality: Modality, items: Sequence[Any], c
     few = [modality.open(item, backbone.detail) for item in some]
     inputs = backbone.collate(few)
     size = np.mean([one.nbytes for one in backbone.unpad(backbone.activations(inputs, cut), inputs)])
+    return bool(size * len(items) < MOST_OF_THE_DISK * free_bytes())
+
+
+def free_bytes() -> int:
+    """What is free on the disk that features are kept on."""
     folder = next(path for path in (places.features(), *places.features().parents) if path.exists())
-    return bool(size * len(items) < MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
+    return shutil.disk_usage(folder).free
 
 
-def _filled(
-    store: FeatureStore,
-    backbone: Backbone,
-    modality: Modality,
-    items: Sequence[Any],
-    digests: Sequence[str],
-    progress: Progress,
-    look: Look,
-    keep: Callable[[Pieces, list[str]], None],
-    view: int = 0,
-) -> Features:
-    """What the store holds of the items, after running the backbone over those that it lacks."""
-    found, missing = store.find(digests)
-    if store.thrown_away:
-        progress.say(
-            f"{store.thrown_away} damaged pieces of the feature cache were thrown away and are computed again."
-        )
-    if not missing:
+@dataclass(frozen=True)
+class Filling:
+    """A frozen pass over what a store lacks of N stored items; each distinct item is run once."""
+
+    backbone: Backbone
+    modality: Modality
+    items: Sequence[Any]
+    digests: Sequence[str]
+    progress: Progress
+    look: Look = field(kw_only=True)
+    keep: Callable[[Pieces, list[str]], None] = field(kw_only=True)  # what was looked at, and the items' digests
+    change: Callable[[str, Any], Any] = field(default=_unchanged, kw_only=True)  # (digest, opened) -> what is run
+
+    def fill(self, store: Store[Found]) -> Found:
+        """What the store holds of the items, after running the backbone over those that it lacks."""
+        found, missing = store.find(self.digests)
+        if store.thrown_away:
+            self.progress.say(
+                f"{store.thrown_away} damaged pieces of the feature cache were thrown away and are computed again."
+            )
+        if not missing:
+            return found
+        store.check_writable()
+        self._run({self.digests[i] for i in missing})
+        found, missing = store.find(self.digests)
+        if missing:
+            raise RunError(f"Another process is clearing the feature cache {store.folder}. Run this again.")
         return found
-    store.check_writable()
-    lacking = {digests[i] for i in missing}
-    first_of = {digests[i]: i for i in reversed(range(len(digests)))}  # identical items run once
-    distinct = sorted(first_of.values())
 
-    def changed(position: int, opened: Any) -> Any:
-        return modality.augment(opened, np.random.default_rng([view, int(digests[distinct[position]][:15], 16)]))
+    def _run(self, lacking: set[str]) -> None:
+        """Run the items with these digests, and keep what is looked at, a shard at a time."""
+        first_of = {self.digests[i]: i for i in reversed(range(len(self.digests)))}  # identical items run once
+        distinct = sorted(first_of.values())
+        wanted = np.array([self.digests[i] in lacking for i in distinct])
 
-    pieces: Pieces = []
-    names: list[str] = []
-    size, since = 0, time.monotonic()
-    with progress.bar(len(lacking), modality.noun[1]) as advance:
-        wanted = np.array([digests[i] in lacking for i in distinct])
-        for rows, arrays in run(
-            backbone, modality, [items[i] for i in distinct], look, wanted, changed if view else _unchanged
-        ):
-            pieces.append((rows, arrays))
-            names += [digests[distinct[row]] for row in rows]
-            size += sum(array.nbytes for array in arrays)
-            if len(names) >= SHARD_ITEMS or size > SHARD_BYTES or time.monotonic() - since > SHARD_S:
-                keep(pieces, names)
-                pieces, names, size, since = [], [], 0, time.monotonic()
-            advance(len(rows))
-        if names:
-            keep(pieces, names)
-    found, missing = store.find(digests)
-    if missing:
-        raise RunError(f"Another process is clearing the feature cache {store.folder}. Run this again.")
-    return found
+        def change(position: int, opened: Any) -> Any:
+            return self.change(self.digests[distinct[position]], opened)
+
+        pieces: Pieces = []
+        names: list[str] = []
+        size, since = 0, time.monotonic()
+        with self.progress.bar(len(lacking), self.modality.noun[1]) as advance:
+            items = [self.items[i] for i in distinct]
+            for rows, arrays in run(self.backbone, self.modality, items, self.look, wanted, change):
+                pieces.append((rows, arrays))
+                names += [self.digests[distinct[row]] for row in rows]
+                size += sum(array.nbytes for array in arrays)
+                if len(names) >= SHARD_ITEMS or size > SHARD_BYTES or time.monotonic() - since > SHARD_S:
+                    self.keep(pieces, names)
+                    pieces, names, size, since = [], [], 0, time.monotonic()
+                advance(len(rows))
+            if names:
+                self.keep(pieces, names)
 
 
 def embed(
@@ -181,7 +227,7 @@ def run(
     items: Sequence[Any],
     look: Look,
     wanted: np.ndarray | None = None,
-    change: Callable[[int, Any], Any] = _unchanged,
+    change: Callable[[int, Any], Any] = lambda position, opened: opened,
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """(positions of the items, what `look` makes of them), a batch at a time; only the `wanted` (N,) ones are run.
 

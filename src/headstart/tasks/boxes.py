@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ABOVE = 1e-7  # keeps a share of nothing at 0
 
@@ -83,3 +86,11 @@ def suppressed(boxes: np.ndarray, classes: np.ndarray, confidence: np.ndarray, m
         if alive[row]:
             alive[row + 1 :] &= ~rivals[row, row + 1 :]
     return order[alive][:keep]
+
+
+class Truth(NamedTuple):
+    """The labelled boxes of one picture as a detector learns them: relative, as the picture lies in its frame."""
+
+    boxes: Tensor  # (n, 4) float32
+    classes: Tensor  # (n,) int64
+    ignored: Tensor  # (n,) bool
