@@ -37,6 +37,7 @@ class Family:
     parts: Callable[[Any], list[Part]]  # of a network
     classes: tuple[str, ...]  # layers with a row for each class, or lists of such layers
     boxes: tuple[str, ...]  # the other layers of the head, whose weights are kept
+    copies: tuple[str, ...] = ()  # second names of layers of the head
     softmax: bool = False  # whether classes exclude each other and "no object" is one of them; else each has a sigmoid
 
     def head(self, paths: Sequence[str]) -> tuple[str, ...]:
@@ -103,6 +104,8 @@ def _detr(network: Any) -> list[Part]:
         n_layers=config.encoder_layers,
         also=Part(name="", modules=(), reads=(), shared=("model.position_embedding", "model.encoder.query_scale?")),
     )
+    norm, each = ("model.decoder.layernorm",), bool(config.auxiliary_loss)  # whether the loss reads every layer
+    queries = ("model.query_position_embeddings", "model.decoder.query_scale?", "model.decoder.ref_point_head?")
     return _with_layers(
         encoded,
         first=Part(name="", modules=(), reads=()),
@@ -111,14 +114,10 @@ def _detr(network: Any) -> list[Part]:
         n_layers=config.decoder_layers,
         also=Part(
             name="",
-            modules=("model.decoder.layernorm",),
+            modules=() if each else norm,
             reads=(encoded[-1].name,),
-            shared=(
-                "model.query_position_embeddings",
-                "model.decoder.query_scale?",
-                "model.decoder.ref_point_head?",
-            ),
-            again=bool(config.auxiliary_loss),  # the loss then reads every layer
+            shared=(*queries, *norm) if each else queries,
+            again=each,
         ),
     )
 
@@ -199,6 +198,7 @@ _RT_DETR = Family(
     parts=_hybrid,
     classes=("model.decoder.class_embed", "model.enc_score_head", "model.denoising_class_embed?"),
     boxes=("model.decoder.bbox_embed", "model.enc_bbox_head"),
+    copies=("class_embed", "bbox_embed"),
 )
 
 FAMILIES = {  # config.json's model_type
@@ -215,6 +215,7 @@ FAMILIES = {  # config.json's model_type
         parts=_hybrid,
         classes=_RT_DETR.classes,
         boxes=(*_RT_DETR.boxes, "model.decoder.pre_bbox_head", "model.decoder.lqe_layers"),
+        copies=_RT_DETR.copies,
     ),
     "yolos": Family(
         parts=_yolos,

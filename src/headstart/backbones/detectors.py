@@ -134,8 +134,8 @@ class Detectors(Backbone):
 
     def adapted(self, changes: Changes) -> Detectors:
         """This backbone with what training changed in its stages; the head is no stage and is kept apart from it."""
-        paths = [path for path, _ in self.network.named_modules()]
-        heads = tuple(f"{path}." for path in FAMILIES[self.kind].head(paths))
+        family, paths = FAMILIES[self.kind], [path for path, _ in self.network.named_modules()]
+        heads = tuple(f"{path}." for path in (*family.head(paths), *family.copies))
         stages = {name: one for name, one in changes.tensors.items() if not name.startswith(heads)}
         other = super().adapted(Changes(stages))
         assert isinstance(other, Detectors)

@@ -24,9 +24,17 @@ PRIOR = 0.01  # of a new class before anything is learnt, where each class has a
 class Truth(Protocol):
     """The labelled objects of one picture."""
 
-    boxes: Tensor  # (n, 4) float32: left, top, right, bottom in shares of width and height
-    classes: Tensor  # (n,) int64
-    ignored: Tensor  # (n,) bool
+    @property
+    def boxes(self) -> Tensor:
+        """(n, 4) float32: left, top, right, bottom in shares of width and height."""
+
+    @property
+    def classes(self) -> Tensor:
+        """(n,) int64."""
+
+    @property
+    def ignored(self) -> Tensor:
+        """(n,) bool: neither taught nor counted."""
 
 
 @dataclass
@@ -54,7 +62,7 @@ class Queries(nn.Module):
         self.head.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Queries:
-        """Training mode above the cut only. An encoder drops out what it gives its first layer, so it counts to that."""
+        """Training mode above the cut only. An encoder drops out what it gives layer 1, so it counts to that."""
         super().train(mode)
         encoder, frozen = f"{ENCODER}.layers.0", self.upper.backbone[0].stages[: self.upper.cut]
         if any(encoder in stage.modules for stage in frozen):
@@ -138,13 +146,12 @@ def _replace_classes(network: Any, family: Family, class_names: Sequence[str]) -
     known = {name.strip().casefold(): row for row, name in network.config.id2label.items()}
     rows = [known.get(name.strip().casefold()) for name in class_names]
     n_before = network.config.num_labels
-    made: dict[int, nn.Module] = {}  # by what it replaces: layers that share their weights go on sharing them
+    layers = {p: m for p, m in network.named_modules(remove_duplicate=False) if isinstance(m, nn.Linear | nn.Embedding)}
     places = {path.removesuffix("?") for path in family.classes}
-    for path, old in list(network.named_modules(remove_duplicate=False)):
-        of_classes = path in places or path.rpartition(".")[0] in places
-        if of_classes and isinstance(old, nn.Linear | nn.Embedding):
-            if id(old.weight) not in made:
-                made[id(old.weight)] = _with_rows(old, rows, n_before, family)
+    of_classes = {id(m.weight): m for p, m in layers.items() if p in places or p.rpartition(".")[0] in places}
+    made = {weight: _with_rows(old, rows, n_before, family) for weight, old in of_classes.items()}
+    for path, old in layers.items():
+        if id(old.weight) in made:  # layers that share their weights go on sharing them
             network.set_submodule(path, made[id(old.weight)])
     kind = network.config.model_type
     for module in network.modules():

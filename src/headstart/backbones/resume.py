@@ -176,7 +176,8 @@ class HandsBack:
         maps = self.owner._maps
         if maps is None:
             return self.original(*args, **kwargs)
-        given = maps[self.stage] if self.stage in maps else self.unread(maps)
+        known = None if self.stage is None else maps.get(self.stage)
+        given = self.unread(maps) if known is None else known
         return given if self.rest is None else (given, *self.rest)
 
     def unread(self, maps: Mapping[int, Tensor]) -> Tensor:

@@ -276,6 +276,7 @@ def _side(size: int | Mapping[str, int]) -> int:
 
 
 def read_json(located: Located, name: str) -> dict[str, Any]:
+    """What a settings file beside the weights holds. BackboneError when it cannot be read."""
     try:
         return json.loads((located.folder / name).read_text())
     except (OSError, ValueError) as error:
