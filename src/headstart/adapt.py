@@ -31,8 +31,8 @@ MOST_SCRATCH_EPOCHS = 12
 class Chosen:
     """What the search found."""
 
-    solved: Solved
-    val_scores: np.ndarray  # (n_val, K) calibrated
+    solved: Any  # a Solved, or a trained detector
+    val_scores: np.ndarray  # (n_val, …) calibrated
     depth: tuple[DepthPoint, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     budget: float = 0.0
@@ -55,9 +55,9 @@ def choose(shop: Workshop, wishes: Wishes) -> Chosen:
         solved=chosen.solved,
         val_scores=chosen.scores,
         depth=points,
-        candidates=tuple(_candidate(shop, one, chosen) for one in tried),
+        candidates=tuple(candidate(shop, one, chosen) for one in tried),
         budget=budget,
-        reason=_reason(shop, chosen, final),
+        reason=reason_for(shop, chosen, final),
     )
 
 
@@ -207,7 +207,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     return f"{what} above {names[cut - 1]}{views}"
 
 
-def _candidate(shop: Workshop, one: Tried, chosen: Tried) -> Candidate:
+def candidate(shop: Workshop, one: Tried, chosen: Tried) -> Candidate:
+    """A way that was tried, as the plan tells of it."""
     names = [stage.name for stage in shop.backbone.stages]
     return Candidate(
         backbone=shop.backbone.provenance.name,
@@ -224,7 +225,7 @@ def _candidate(shop: Workshop, one: Tried, chosen: Tried) -> Candidate:
     )
 
 
-def _reason(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
+def reason_for(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
     """Why this one, in one sentence."""
     names = [stage.name for stage in shop.backbone.stages]
     title = title_of(chosen.strategy, names)

@@ -196,7 +196,7 @@ def tell(shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, out: 
     return Record(
         data=summarise(problem),
         findings=problem.findings,
-        task=problem.linear,
+        task=problem.task,
         plan=plan,
         provenance=shop.backbone.provenance,
         evidence=evidence,

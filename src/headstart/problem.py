@@ -40,10 +40,10 @@ def read(
     """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
 
     What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
-    "classification", "multilabel" or "regression", `group` names the column whose values stay on one side of every
-    split (a patient, a speaker), `time` the column to split by; `modality` "tabular" takes whole rows as the input, as
-    is done anyway with a labelled table that holds no text and no picture. DataError says what was found and what is
-    needed.
+    "classification", "multilabel", "regression" or "detection", `group` names the column whose values stay on one side
+    of every split (a patient, a speaker), `time` the column to split by; `modality` "tabular" takes whole rows as the
+    input, as is done anyway with a labelled table that holds no text and no picture. DataError says what was found and
+    what is needed.
     """
     said = {"input": input, "label": label, "task": task, "group": group, "time": time, "modality": modality}
     dataset = read_data(data, labels, reading=Reading(**said))

@@ -70,7 +70,7 @@ class Registry:
         return found[0]
 
 
-MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical", "frames"}))
+MODALITIES = Registry("modalities", "Modality", frozenset({"augment", "base", "classical", "frames", "headers"}))
 BACKBONES = Registry(
     "backbones",
     "Backbone",

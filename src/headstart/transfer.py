@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import inductive, traditional, transductive
+from headstart import detection, inductive, traditional, transductive
 from headstart.data.columns import ROWS
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
@@ -77,6 +77,15 @@ def fit(
     if source is not None:
         data, source = pair(data, source, progress)
     dataset = data if source is not None else labelled(data, progress)
+    if dataset.task == "detection" and to is not None:
+        raise PlanError(
+            "--to carries over one label of several, and the data hold boxes. Learn them with `headstart fit DATA`, "
+            "and look at the other domain with `headstart predict`."
+        )
+    if dataset.task == "detection":
+        return detection.fit(
+            dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
+        )
     if dataset.modality == ROWS and to is not None:
         raise PlanError(
             "--to adapts texts and pictures. For plain tables make the unlabelled one the data and give the labelled "

@@ -238,12 +238,13 @@ def open_workshop(
     wishes: Wishes,
     seed: int,
     progress: Progress,
-) -> Workshop:
-    """The problem and a backbone under one judge: the first metric that validation defines."""
+    kind: type[Workshop] = Workshop,
+) -> Any:
+    """The problem and a backbone as a workshop under one judge: the first metric that validation defines."""
     rows = problem.rows["val"]
     scales = Scales(metrics=metrics, groups=problem.groups("val"), seed=seed)
-    metric = defined_on(metrics, problem.linear, problem.y[rows], problem.y[problem.rows["train"]])
-    return Workshop(
+    metric = defined_on(metrics, problem.task, problem.y[rows], problem.y[problem.rows["train"]])
+    return kind(
         problem=problem,
         backbone=network,
         metric=metric,

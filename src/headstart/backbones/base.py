@@ -96,6 +96,7 @@ class Backbone(ABC):
     variant: str = ""  # which network of the family it is, where its files do not say so
     detail: int | None = None  # pixels a side that are enough; None where size does not matter
     canvas: tuple[int, int] | None = None  # height and width of the pictures that the network sees
+    reads: tuple[int, ...] = ()  # stages whose maps its own head reads; none for a network without one that finds boxes
 
     def __init__(
         self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, preprocessing: Mapping[str, Any]
@@ -334,6 +335,26 @@ class Backbone(ABC):
             for hook in hooks:
                 hook.remove()
         return features, whole
+
+
+@torch.no_grad()
+def work_of(module: nn.Module, *args: Any, **kwargs: Any) -> float:
+    """What one forward pass of a module costs: its floating-point operations, and MEMORY for each number written."""
+    written = 0
+
+    def write(module: nn.Module, args: Any, output: Any) -> None:
+        nonlocal written
+        written += output.numel() if isinstance(output, Tensor) else 0
+
+    layers = [one for one in module.modules() if not list(one.children())]
+    hooks = [layer.register_forward_hook(write) for layer in layers]
+    try:
+        with FlopCounterMode(display=False) as counter:
+            module(*args, **kwargs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(counter.get_total_flops()) + MEMORY * written
 
 
 def tensor_of(output: Any) -> Tensor:

@@ -1,44 +1,42 @@
 """Look before anything is trained: what is broken, doubled, contradictory or too little.
 
-A check is a function from one `_State` to the next: it may leave rows out, mend labels and add findings. To add one,
+A check is a function from one `State` to the next: it may leave rows out, mend labels and add findings. To add one,
 write it and name it in `_checks`. A given test split is never changed for the sake of train: its copies, conflicts and
 classes that train lacks stay. Only what cannot be scored leaves it, an item that cannot be read or has no label, and
-spaces around its labels are taken off. How the splits fit one another, audit_splits.py looks at.
+spaces around its labels are taken off. At boxes audit_boxes.py looks, at how the splits fit one another audit_splits.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstart import registry
+from headstart.data.audit_boxes import checks_of_boxes, checks_of_objects
+from headstart.data.audit_state import (
+    FEW_IN_CLASS,
+    FEW_IN_TRAIN,
+    IMBALANCE,
+    LEAST_IN_CLASS,
+    Finding,
+    State,
+    classes_of,
+    comparable,
+    names_in,
+    stripped,
+)
 from headstart.data.columns import ROWS
-from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.dataset import Dataset
 from headstart.data.threads import in_threads
 from headstart.errors import DataError, listed
 from headstart.progress import Progress
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 LEAST_EXAMPLES = 20  # fewer cannot be split and measured
-LEAST_IN_CLASS = 3  # one each for train, val and test
-FEW_IN_CLASS, FEW_IN_TRAIN = 15, 10  # where a class becomes unsure: without given splits, and in a given train split
-IMBALANCE = 5  # largest class over smallest
-N_EXAMPLES = 5  # names that a finding carries
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that the audit found."""
-
-    kind: str  # "unreadable", "duplicate", "leak" …: each check names its own
-    severity: str  # "info" or "warning"
-    text: str  # one sentence for people: what, how many, and what was done about it
-    examples: tuple[str, ...] = ()  # names of a few items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,33 +58,19 @@ def audit(dataset: Dataset, progress: Progress) -> Audited:
     rows = pd.DataFrame(_examine(dataset, progress), columns=["digest", "problem"], dtype=object)
     rows["split"] = pd.Series(dataset.column("split"), dtype=object)
     if dataset.task:
-        labels = dataset.column("label")
-        if dataset.task == "multilabel":  # sets, in a form that can be compared and counted
-            labels = [None if each is None else tuple(sorted(set(each))) for each in labels]
+        labels = [comparable(label, dataset.task) for label in dataset.column("label")]
         rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
-    state = _State(dataset=dataset, rows=rows)
+    state = State(dataset=dataset, rows=rows)
     for check in _checks_of_rows(dataset.task) if dataset.modality == ROWS else _checks(dataset.task):
         state = check(state)
     return Audited(dataset=state.cleaned(), digests=state.rows["digest"].tolist(), findings=state.findings)
 
 
 def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
-    """Class name -> split -> examples, for every split that occurs; {} for numbers and without labels."""
-    if dataset.task not in ("classification", "multilabel"):
+    """Class name -> split -> examples, or objects in boxes; {} for numbers and without labels."""
+    if dataset.task not in ("classification", "multilabel", "detection"):
         return {}
-    return _class_counts(dataset.column("label"), dataset.column("split"))
-
-
-def stripped(label: Any) -> Any:
-    """A label without white space around its names; several are sorted, each once. A number stays as it is."""
-    if isinstance(label, (list, tuple)):
-        return tuple(sorted({name.strip() for name in label} - {""}))
-    return label.strip() if isinstance(label, str) else label
-
-
-def names_in(label: str | Sequence[str]) -> Sequence[str]:
-    """The class names in a label: the one, or all of several."""
-    return (label,) if isinstance(label, str) else label
+    return classes_of(dataset.column("label"), dataset.column("split"))
 
 
 def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None]]:
@@ -98,78 +82,20 @@ def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None
     return [(one.digest, one.problem) for one in examined]
 
 
-def _class_counts(labels: Iterable[Any], splits: Sequence[str]) -> dict[str, dict[str, int]]:
-    present = [split for split in (*SPLITS, "") if split in set(splits)]
-    counts: dict[str, dict[str, int]] = {}
-    for label, split in zip(labels, splits, strict=True):
-        for name in names_in(label):
-            counts.setdefault(name, dict.fromkeys(present, 0))[split] += 1
-    return dict(sorted(counts.items()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """What one check hands to the next."""
-
-    dataset: Dataset  # as it was read
-    rows: pd.DataFrame  # the rows still in, by position; columns digest, problem, split, and label when there is one
-    findings: tuple[Finding, ...] = ()
-    relabelled: bool = False
-
-    @cached_property
-    def given(self) -> bool:
-        """Whether the data came with splits; train alone is divided as if it had none."""
-        return bool(self.rows["split"].isin(("val", "test")).any())
-
-    @cached_property
-    def classes(self) -> dict[str, dict[str, int]]:
-        """Class name -> split -> rows still in."""
-        return _class_counts(self.rows["label"], self.rows["split"].tolist())
-
-    def count(self, n: int) -> str:
-        """'1 text', '3 texts'."""
-        return f"{n:,} {registry.modality(self.dataset.modality).noun[int(n != 1)]}"
-
-    def found(self, kind: str, severity: str, text: str, about: pd.Series | None = None) -> _State:
-        """With one more finding, about the rows where the mask `about` is true."""
-        describe = registry.modality(self.dataset.modality).describe
-        first = () if about is None else self.rows.index[about][:N_EXAMPLES].tolist()
-        examples = tuple(describe(self.dataset.table[row]["input"]) for row in first)
-        new = Finding(kind=kind, severity=severity, text=text, examples=examples)
-        return replace(self, findings=(*self.findings, new))
-
-    def without(self, leaving: pd.Series) -> _State:
-        """Without the rows where the mask is true."""
-        return replace(self, rows=self.rows[~leaving])
-
-    def with_labels(self, labels: pd.Series) -> _State:
-        """With other labels in the rows still in."""
-        return replace(self, rows=self.rows.assign(label=labels), relabelled=True)
-
-    def cleaned(self) -> Dataset:
-        """The data set as the checks leave it."""
-        dataset, kept = self.dataset, self.rows.index.to_numpy()
-        if self.relabelled:
-            labels = dataset.column("label")
-            for row, label in zip(kept.tolist(), self.rows["label"], strict=True):
-                labels[row] = label if isinstance(label, str) else list(label)
-            feature = dataset.table.features["label"]
-            table = dataset.table.remove_columns(["label"]).add_column("label", labels, feature=feature)
-            dataset = replace(dataset, table=table)
-        return dataset if len(kept) == len(dataset) else dataset.select(kept)
-
-
-def _checks(task: str | None) -> list[Callable[[_State], _State]]:
+def _checks(task: str | None) -> list[Callable[[State], State]]:
     """The checks that apply, in order: items, labels, copies, classes, numbers."""
     if task is None:
         return [_unreadable, _test_split, _duplicates, _leaks]
     if task == "regression":
         return [_unreadable, _missing_labels, _test_split, _conflicts, _duplicates, _leaks, _one_label, _too_few]
+    if task == "detection":
+        labels = [_unreadable, _missing_labels, _spaced_labels, *checks_of_boxes(), _test_split]
+        return [*labels, _conflicts, _duplicates, _leaks, *checks_of_objects(), _too_few]
     labels = [_unreadable, _missing_labels, _spaced_labels, _test_split, _conflicts, _duplicates, _leaks]
     return [*labels, _tiny_classes, _one_label, _small_classes, _imbalance, _too_few]
 
 
-def _checks_of_rows(task: str | None) -> list[Callable[[_State], _State]]:
+def _checks_of_rows(task: str | None) -> list[Callable[[State], State]]:
     """For labelled plain tables, whose rows recur by themselves where columns are few, with different labels too.
 
     How many labels are enough is for the fit to say: a source may stand in for them.
@@ -178,7 +104,7 @@ def _checks_of_rows(task: str | None) -> list[Callable[[_State], _State]]:
     return [_unreadable, _missing_labels, *spaced, _recurring, _imbalance]
 
 
-def _recurring(state: _State) -> _State:
+def _recurring(state: State) -> State:
     """Rows that are equal in every column stay; the finding says how many there are."""
     again = state.rows.duplicated(["digest"])
     if not again.any():
@@ -187,7 +113,7 @@ def _recurring(state: _State) -> _State:
     return state.found("duplicate", "info", text, again)
 
 
-def _unreadable(state: _State) -> _State:
+def _unreadable(state: State) -> State:
     """Items that cannot be read, and empty ones, are left out."""
     problems = state.rows["problem"].fillna("")
     bad, empty = problems != "", problems.str.startswith("empty")
@@ -208,7 +134,7 @@ def _unreadable(state: _State) -> _State:
     return state.without(bad)
 
 
-def _missing_labels(state: _State) -> _State:
+def _missing_labels(state: State) -> State:
     """Rows without a label are left out; an empty list of labels is a label."""
     labels = state.rows["label"]
     blank = labels.map(lambda label: isinstance(label, str) and not label.strip()).astype(bool)
@@ -219,7 +145,7 @@ def _missing_labels(state: _State) -> _State:
     return state.found("missing label", "warning", text, missing).without(missing)
 
 
-def _spaced_labels(state: _State) -> _State:
+def _spaced_labels(state: State) -> State:
     """'cat ' becomes 'cat'."""
     labels = state.rows["label"]
     spaced = labels.map(lambda label: stripped(label) != label).astype(bool)
@@ -231,7 +157,7 @@ def _spaced_labels(state: _State) -> _State:
     return state.found("label spaces", "info", text, spaced).with_labels(labels.map(stripped))
 
 
-def _test_split(state: _State) -> _State:
+def _test_split(state: State) -> State:
     """Where test is not given, val will serve as it (see split.py), so that it is looked at as the test split."""
     split = state.rows["split"]
     if (split == "test").any():
@@ -239,7 +165,7 @@ def _test_split(state: _State) -> _State:
     return replace(state, rows=state.rows.assign(split=split.replace("val", "test")))
 
 
-def _conflicts(state: _State) -> _State:
+def _conflicts(state: State) -> State:
     """The same item with different labels: nobody knows which is right, so no copy is learnt from."""
     digests = state.rows[["digest", "label"]].drop_duplicates()["digest"]
     clashing = digests[digests.duplicated()]
@@ -252,7 +178,7 @@ def _conflicts(state: _State) -> _State:
     return state.found("conflict", "warning", text, conflict).without(leaving)
 
 
-def _duplicates(state: _State) -> _State:
+def _duplicates(state: State) -> State:
     """Exact copies within a split: the first stays. A given test split is only reported on."""
     copies = state.rows.duplicated([column for column in ("digest", "label", "split") if column in state.rows])
     leaving = copies & (state.rows["split"] != "test")
@@ -266,7 +192,7 @@ def _duplicates(state: _State) -> _State:
     return state.without(leaving)
 
 
-def _leaks(state: _State) -> _State:
+def _leaks(state: State) -> State:
     """What stands in test leaves train and val; what stands in val leaves train."""
     digests, split = state.rows["digest"], state.rows["split"]
     in_test = (split != "test") & digests.isin(digests[split == "test"])
@@ -280,7 +206,7 @@ def _leaks(state: _State) -> _State:
     return state.found("leak", "warning", text, leaving).without(leaving)
 
 
-def _tiny_classes(state: _State) -> _State:
+def _tiny_classes(state: State) -> State:
     """Without given splits, a class of one or two cannot be in train, val and test: its rows leave.
 
     With several labels a row stays and loses the label.
@@ -300,7 +226,7 @@ def _tiny_classes(state: _State) -> _State:
     return state.without(hit)
 
 
-def _one_label(state: _State) -> _State:
+def _one_label(state: State) -> State:
     """There must be something to tell apart in what is learnt from."""
     learnt = ~state.rows["split"].isin(("val", "test"))
     labels = state.rows["label"][learnt] if learnt.any() else state.rows["label"]  # without train, splitting says so
@@ -321,7 +247,7 @@ def _one_label(state: _State) -> _State:
     )
 
 
-def _small_classes(state: _State) -> _State:
+def _small_classes(state: State) -> State:
     """Classes that stay, but cannot be learnt or measured well."""
     least, where = (FEW_IN_TRAIN, " in train") if state.given else (FEW_IN_CLASS, "")
     learnt = {name: sum(n.values()) - n.get("val", 0) - n.get("test", 0) for name, n in state.classes.items()}
@@ -332,7 +258,7 @@ def _small_classes(state: _State) -> _State:
     return state.found("rare class", "warning", text)
 
 
-def _imbalance(state: _State) -> _State:
+def _imbalance(state: State) -> State:
     """One class far more frequent than another: accuracy alone would flatter."""
     if state.dataset.task != "classification":
         return state
@@ -345,7 +271,7 @@ def _imbalance(state: _State) -> _State:
     return state.found("imbalance", "info", text)
 
 
-def _too_few(state: _State) -> _State:
+def _too_few(state: State) -> State:
     """Fewer than 20 cannot be split and measured; how small a given test split may be is its owner's choice."""
     n = len(state.rows)
     if n < LEAST_EXAMPLES and not state.given:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from headstart import registry
-from headstart.data.audit import N_EXAMPLES, Finding, class_counts, names_in
+from headstart.data.audit import class_counts
+from headstart.data.audit_state import N_EXAMPLES, Finding, names_in
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.errors import listed
 
@@ -65,7 +66,8 @@ def _unseen_classes(dataset: Dataset) -> Iterator[Finding]:
     labels, splits = dataset.column("label"), dataset.column("split")
     rows = [row for row, label in enumerate(labels) if not counts.keys().isdisjoint(names_in(label))]
     n_test = sum(splits[row] == "test" for row in rows)
-    errors = f"Counted as errors in test: {_count(dataset, n_test)}." if n_test else "The score does not cover this."
+    count = "Their objects are counted as missed" if dataset.task == "detection" else "Counted as errors"
+    errors = f"{count} in test: {_count(dataset, n_test)}." if n_test else "The score does not cover this."
     describe = registry.modality(dataset.modality).describe
     yield Finding(
         kind="unseen class",
@@ -88,7 +90,7 @@ def _few_examples(dataset: Dataset) -> Iterator[Finding]:
     n = len(dataset.rows("test"))
     if n < FEW_IN_TEST:
         half = 196 * math.sqrt(0.9 * 0.1 / n)
-        wide = "" if dataset.task == "regression" else f", about ± {half:.0f} points at 90 % accuracy"
+        wide = "" if dataset.task in ("regression", "detection") else f", about ± {half:.0f} points at 90 % accuracy"
         text = f"Only {_count(dataset, n)} to test on: the intervals will be wide{wide}."
         yield Finding(kind="few examples", severity="warning", text=text)
 

@@ -1,4 +1,4 @@
-"""What the labels ask for: one class of several, several labels at once, or a number."""
+"""What the labels ask for: one class of several, several labels at once, a number, or boxes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headstart.data.boxes import as_annotations, hold_boxes
 from headstart.data.raw import NUMBER, is_missing, with_thousands
 from headstart.errors import DataError, did_you_mean, listed
 
@@ -21,6 +22,7 @@ _POINT_ZERO = re.compile(r"\.0+(?=\s*$)")
 _MANY_INTEGERS = 20  # more different whole numbers than this are a quantity …
 _MANY_INTEGERS_SHARE = 0.05  # … if they are also more than this share of the examples
 _FREE_TEXT_SHARE = 0.9
+DETECTION = "detection"
 _SEPARATED_SHARE = 0.1  # of the values, for "a|b" to mean two labels
 
 
@@ -28,7 +30,7 @@ class Labels(NamedTuple):
     """The task that labels pose, and the labels as it takes them."""
 
     task: str
-    values: list[Any]  # str, list of str, or float; None where the label is missing
+    values: list[Any]  # str, list of str, float, or `Annotation`; None where the label is missing
     notes: tuple[str, ...]
 
 
@@ -37,8 +39,12 @@ def infer_task(values: Sequence[Any], task: str | None = None, column: str = "la
 
     DataError when they mix numbers with words, when they are free text, and when `task` is unknown or does not fit.
     """
-    if task is not None and task not in _AS_TASK:
-        raise DataError(f"--task {task} is not one of {listed(_AS_TASK)}.{did_you_mean(task, _AS_TASK)}")
+    if task is not None and task not in TASKS:
+        raise DataError(f"--task {task} is not one of {listed(TASKS)}.{did_you_mean(task, TASKS)}")
+    if hold_boxes(values) and task not in (None, DETECTION):
+        raise DataError(f"Column {column!r} holds boxes, which --task {task} cannot learn. Pass --task {DETECTION}.")
+    if task == DETECTION or hold_boxes(values):
+        return Labels(DETECTION, as_annotations(values, column), ())
     seen = _Seen([None if is_missing_label(value) else _plain(value) for value in values], column)
     if not seen.known:
         raise DataError(
@@ -246,3 +252,4 @@ _AS_TASK: dict[str, Callable[[_Seen, list[str]], list[Any]]] = {
     "multilabel": _as_label_lists,
     "regression": _as_numbers,
 }
+TASKS = (*_AS_TASK, DETECTION)

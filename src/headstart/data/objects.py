@@ -108,15 +108,34 @@ def hf_columns(table: datasets.Dataset) -> dict[str, list[Any]]:
 
 
 def _named(values: list[Any], feature: Any) -> list[Any]:
-    """Class indices, alone or in lists, by their names; -1 is a label that nobody gave."""
+    """Class indices, alone, in lists or in structs, by their names; -1 is a label that nobody gave."""
     import datasets
 
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    if not _has_classes(feature):
+        return values
     if isinstance(feature, datasets.ClassLabel):
         return [None if value is None or value < 0 else feature.names[value] for value in values]
-    if isinstance(inner, datasets.ClassLabel):
-        return [None if value is None else [inner.names[i] for i in value] for value in values]
-    return values
+    if isinstance(feature, dict):
+        return [
+            None if value is None else {key: _named([value[key]], inner)[0] for key, inner in feature.items()}
+            for value in values
+        ]
+    return [None if value is None else _named(value, _inner(feature)) for value in values]
+
+
+def _has_classes(feature: Any) -> bool:
+    """Whether there are class indices anywhere in it."""
+    import datasets
+
+    if isinstance(feature, dict):
+        return any(map(_has_classes, feature.values()))
+    inner = _inner(feature)
+    return isinstance(feature, datasets.ClassLabel) or (inner is not None and _has_classes(inner))
+
+
+def _inner(feature: Any) -> Any:
+    """What a list feature holds, None for any other."""
+    return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
 def is_saved(folder: Path) -> bool:

@@ -56,6 +56,12 @@ def split_name(name: str) -> str | None:
     return SPLIT_NAMES.get(name.strip().lower())
 
 
+def split_word(name: str) -> str | None:
+    """The one split that the words of a name speak of: "train" for `train-00000-of-00002` and "train2017"."""
+    found = {split for word in re.split(r"[^a-z]+", name.lower()) if (split := split_name(word))}
+    return found.pop() if len(found) == 1 else None
+
+
 def is_missing(value: Any) -> bool:
     """None, NaN, NaT, pandas' NA, or a string of nothing but spaces."""
     if value is None or (isinstance(value, str) and not value.strip()):

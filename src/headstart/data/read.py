@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from headstart import registry
+from headstart.data import boxes
+from headstart.data.annotations import read_annotated_file, read_annotated_folder
+from headstart.data.box_tables import Wish, with_boxes
 from headstart.data.columns import ROWS, Roles, choose
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.folders import item_suffixes, read_folder
-from headstart.data.labels import infer_task, is_missing_label
+from headstart.data.labels import DETECTION, infer_task, is_missing_label
 from headstart.data.objects import from_hub, from_object, is_hub_id
 from headstart.data.raw import Raw, is_missing, printable, split_name
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
+from headstart.data.threads import in_threads
 from headstart.errors import DataError, did_you_mean, listed
 
 HINTS = {  # what people try first
@@ -36,7 +40,7 @@ class Reading:
 
     input: str | None = None  # the column with the texts or pictures
     label: str | None = None  # the column with the labels; "" takes none
-    task: str | None = None  # "classification", "multilabel" or "regression"
+    task: str | None = None  # "classification", "multilabel", "regression" or "detection"
     group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
     time: str | None = None  # the column to split by: numbers or dates
     modality: str | None = None  # "tabular": whole rows are the input, even where a column holds texts
@@ -51,9 +55,11 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     """
     if reading.modality not in (None, ROWS):
         raise DataError(f"modality {reading.modality!r}: only {ROWS!r} can be asked for, all else is found out.")
-    raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
+    raw = _from_path(data, reading) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
+    elif (table := _with_boxes(raw, reading)) is not raw:
+        raw, reading = table, replace(reading, input=None, label=None)
     roles = choose(
         raw,
         input=reading.input,
@@ -70,7 +76,7 @@ def read_beside(data: Any, source: Dataset, reading: Reading = Reading()) -> Dat
 
     A target without that column, or with nothing in it, has no labels; some rows may lack theirs. DataError as `read`.
     """
-    raw = _from_path(data) if isinstance(data, (str, os.PathLike)) else from_object(data)
+    raw = _from_path(data, reading) if isinstance(data, (str, os.PathLike)) else from_object(data)
     name = source.label_name
     there = name in raw.columns and not all(map(is_missing_label, raw.columns[name]))
     why = "has nothing in" if name in raw.columns else "has no column"
@@ -85,7 +91,7 @@ def read_beside(data: Any, source: Dataset, reading: Reading = Reading()) -> Dat
 
 def columns_to_choose(data: str | os.PathLike[str]) -> list[str]:
     """The columns of a table file, or of a folder with tables; [] where the layout says what is what."""
-    raw = _from_path(data)
+    raw = _from_path(data, Reading())
     return [] if raw.input else list(raw.columns)
 
 
@@ -111,23 +117,48 @@ def _labels_line(dataset: Dataset) -> str:
     if dataset.task == "regression":
         low, middle, high = (f"{float(value):g}" for value in np.quantile(labels, [0, 0.5, 1]))
         return f"a number in {dataset.label_name!r} (min {low}, median {middle}, max {high}{missing})"
+    if dataset.task == DETECTION:
+        return _boxes_line(labels) + missing
     several = dataset.task == "multilabel"
     counts = Counter(name for label in labels for name in label) if several else Counter(labels)
-    top = counts.most_common(3)
-    rest = f", … {len(counts) - 3} more" if len(counts) > 3 else ""
-    shown = ", ".join(f"{name} {n:,}" for name, n in top)
     how_many = f"{'several labels' if several else 'one label'} of {len(counts)}"
-    return f"{how_many} in {dataset.label_name!r} ({shown}{rest}{missing})"
+    return f"{how_many} in {dataset.label_name!r} ({_largest(counts)}{missing})"
 
 
-def _from_path(data: str | os.PathLike[str]) -> Raw:
+def _largest(counts: Counter[str]) -> str:
+    """ "good 12, bad 7": the three largest classes."""
+    rest = f", … {len(counts) - 3} more" if len(counts) > 3 else ""
+    return ", ".join(f"{name} {n:,}" for name, n in counts.most_common(3)) + rest
+
+
+def _boxes_line(labels: Sequence[Any]) -> str:
+    """ "4,886 boxes of 3 classes (…), 2 images without boxes"."""
+    counts = Counter(name for label in labels for name in boxes.annotation_of(label).counted)
+    n_boxes = sum(len(label["boxes"]) for label in labels)
+    n_ignored, n_empty = n_boxes - counts.total(), sum(not label["boxes"] for label in labels)
+    line = f"{n_boxes:,} box{'es' * (n_boxes != 1)} of {len(counts)} class{'es' * (len(counts) != 1)}"
+    line += f" ({_largest(counts)})" if counts else ""
+    line += f", {n_ignored:,} of them ignored" if n_ignored else ""
+    return line + (f", {n_empty:,} image{'s' * (n_empty != 1)} without boxes" if n_empty else "")
+
+
+def _with_boxes(raw: Raw, reading: Reading) -> Raw:
+    """A table of boxes with one row a picture; anything else as it is."""
+    if reading.task not in (None, DETECTION) or reading.modality:
+        return raw
+    rules = tuple(name for name in (reading.group, reading.time) if name)
+    return with_boxes(raw, Wish(input=reading.input, label=reading.label, rules=rules))
+
+
+def _from_path(data: str | os.PathLike[str], reading: Reading) -> Raw:
     text = os.fspath(data)
     path = Path(text).expanduser()
     _check_names([text])
+    boxed = reading.task in (None, DETECTION) and reading.modality is None
     if path.is_dir():
-        return read_folder(path)
+        return (read_annotated_folder(path) if boxed else None) or read_folder(path)
     if path.is_file():
-        return _from_file(path)
+        return (read_annotated_file(path) if boxed else None) or _from_file(path)
     known = table_suffix(path) is not None or path.suffix.lower() in item_suffixes()
     if isinstance(data, str) and is_hub_id(text) and not known:
         return from_hub(text)
@@ -169,8 +200,12 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
     task = None
     if roles.label:
         task, columns["label"], more = infer_task(raw.columns[roles.label], reading.task, roles.label)
+        if task == DETECTION:
+            columns |= _boxes(columns["input"], columns["label"], roles)
         features["label"] = _label_feature(task)
         notes += more
+    if "stated" in columns:
+        features["stated"] = [datasets.Value("int32")]
     columns["split"] = raw.splits or _splits(raw, roles.split)
     features["split"] = datasets.Value("string")
     if reading.group:
@@ -227,7 +262,24 @@ def _check_names(values: Sequence[Any]) -> None:
 def _label_feature(task: str) -> Any:
     from datasets import Value
 
-    return {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}[task]
+    known = {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}
+    return boxes.feature() if task == DETECTION else known[task]
+
+
+def _boxes(inputs: Sequence[Any], labels: Sequence[boxes.Annotation | None], roles: Roles) -> dict[str, list[Any]]:
+    """The columns "label" and "stated": boxes in pixels of each picture, and the size that its source states."""
+    modality = registry.modality(roles.modality)
+    if roles.modality != "image":
+        raise DataError(
+            f"Column {roles.label!r} holds boxes, but the input, {roles.input!r}, holds {modality.noun[1]}. Boxes are "
+            "drawn on images: name the column of image files with --input COL."
+        )
+    sizes = in_threads(modality.size, inputs)
+    pairs = zip(labels, sizes, strict=True)
+    return {
+        "label": [None if one is None else boxes.label_of(one, size) for one, size in pairs],
+        "stated": [None if one is None or not one.size else list(one.size) for one in labels],
+    }
 
 
 def _splits(raw: Raw, column: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """Which examples teach, which choose, and which test: the given split, else a seeded 60/20/20.
 
-Stratified by label; by groups that stay whole, or by time, where the data set has such a column.
+Stratified by label, or by the rarest of several labels or of a picture's objects; by groups that stay whole, or by
+time, where the data set has such a column.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.audit_state import names_in
 from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.labels import DETECTION
 from headstart.errors import DataError, PlanError, listed
 
 _ALL = ("train", "val", "train", "test", "train")  # 60/20/20: every fifth example of a class goes the same way
@@ -80,7 +83,8 @@ def _noted(dataset: Dataset, splits: np.ndarray, note: str) -> Dataset:
 def _how(dataset: Dataset, seed: int) -> str:
     if dataset.has("time"):
         return "split by time: the first 60 % train, the next 20 % val, the last 20 % test"
-    stratified = f", stratified by {dataset.label_name!r}" if dataset.task else ""
+    by = "the rarest class in each" if dataset.task == DETECTION else repr(dataset.label_name)
+    stratified = f", stratified by {by}" if dataset.task else ""
     groups = f", {len(set(dataset.column('group'))):,} groups kept whole" if dataset.has("group") else ""
     return f"split 60/20/20 into train, val and test{stratified}{groups} (seed {seed})"
 
@@ -114,7 +118,9 @@ def _strata(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
         n_bins = min(10, max(1, len(rows) // 10))
         order = np.argsort([np.inf if label is None else label for label in labels], kind="stable")
         return np.argsort(order, kind="stable") * n_bins // len(rows)
-    if dataset.task == "multilabel":
+    if dataset.task == DETECTION:
+        labels = [None if label is None else sorted(set(names_in(label))) for label in labels]
+    if dataset.task in ("multilabel", DETECTION):
         labels = _rarest(labels)
     names = ["" if label is None else str(label) for label in labels]
     return np.unique(names, return_inverse=True)[1]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from headstart.data.objects import hf_columns
-from headstart.data.raw import NUMBER, Raw, is_missing, plain_list, split_name, together, with_thousands
+from headstart.data.raw import NUMBER, Raw, is_missing, plain_list, split_name, split_word, together, with_thousands
 from headstart.errors import DataError, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".npz")
@@ -67,7 +67,9 @@ def read_table(path: Path) -> Raw:
 
 def read_tables(folder: Path, paths: Sequence[Path]) -> Raw:
     """The table files of a folder: one, or several that are named by split (train.csv, reviews-test.csv)."""
-    by_split = [(split, path) for path in paths if (split := _split_of(path)) and table_suffix(path) != ".npz"]
+    by_split = [
+        (split, path) for path in paths if (split := split_word(table_stem(path))) and table_suffix(path) != ".npz"
+    ]
     if len(paths) == 1:
         return replace(read_table(paths[0]), name=folder.resolve().name)
     if not any(split == "train" for split, _ in by_split):
@@ -80,13 +82,6 @@ def read_tables(folder: Path, paths: Sequence[Path]) -> Raw:
     unread = [path.name for path in paths if path not in [p for _, p in by_split]]
     notes = (*raw.notes, f"not read, for its name is no split: {listed(unread)}") if unread else raw.notes
     return replace(raw, name=folder.resolve().name, source=str(folder), notes=notes)
-
-
-def _split_of(path: Path) -> str | None:
-    """The one split that the words of a file name speak of: "train" for `train-00000-of-00002.parquet`."""
-    words = re.split(r"[^a-z]+", table_stem(path).lower())
-    found = {split for word in words if (split := split_name(word))}
-    return found.pop() if len(found) == 1 else None
 
 
 def _header(columns: dict[str, list[Any]]) -> str:

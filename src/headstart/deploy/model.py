@@ -23,6 +23,7 @@ from headstart.deploy import artifact, examples
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
 from headstart.engine import freeze
+from headstart.engine.detector import Detector, detect, sized
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
@@ -35,8 +36,10 @@ from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead, LinearTask, Task
+from headstart.tasks.boxes import boxed
 
-BACKBONE, CLASSICAL, TABLE = "backbone.", "classical.", "table."  # what the arrays of model.safetensors belong to
+# what the arrays of model.safetensors belong to
+BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Model:
     changes: Changes | None = None  # what training changed in the backbone
     classical: Classical | None = None  # the classical model, where that is what the run ships
     table: TableModel | None = None  # what predicts from the rows of a plain table
+    detector: Detector | None = None  # what finds boxes in the maps of the backbone
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -61,6 +65,7 @@ class Model:
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
     _pretrained: Backbone | None = field(default=None, repr=False)
     _backbone: Backbone | None = field(default=None, repr=False)
+    _network: Any = field(default=None, repr=False)  # of the detector
 
     def __repr__(self) -> str:
         """One line."""
@@ -101,8 +106,9 @@ class Model:
         """The network with what training changed, loaded on first use. RunError when it is not the one adapted."""
         if self._backbone is None:
             found = self.load_pretrained()
-            if self.changes is not None:  # small changes would be lost in bfloat16
-                self._backbone = run_as(found.adapted(self.changes), in_float32(self.plan.way))
+            changes = self.detector.changes if self.detector is not None else self.changes
+            if changes is not None:  # small changes would be lost in bfloat16
+                self._backbone = run_as(found.adapted(changes), in_float32(self.plan.way))
             else:
                 self._backbone = run_as(found, light(self.plan.way))
         return self._backbone
@@ -138,6 +144,8 @@ class Model:
                 f"{origin.sha256[:12]}…), which cannot be loaded. {error} "
                 "If it has moved, say where it is now with --backbone (in Python: headstart.load(run, backbone=…))."
             ) from error
+        if self.plan.canvas is not None:
+            found = found.at(self.plan.canvas)
         if found.fingerprint != self.fingerprint:
             raise RunError(
                 f"This model was fitted on {origin.name} with weights {origin.sha256[:12]}…, but "
@@ -147,14 +155,21 @@ class Model:
         return found
 
     def predict(self, items: Any) -> list[Any]:
-        """A class name, a list of class names or a number for each item (a text, file name, PIL image, row …)."""
-        return self.task.decode(self.predict_proba(items))
+        """A class name, a list of class names or a number for each item (a text, file name, PIL image, row …).
+
+        A detector gives a list of boxes in pixels, those that are sure enough for their class, the surest first.
+        """
+        return self.task.decode(self.shown(self.predict_proba(items)))
+
+    def shown(self, scores: np.ndarray) -> np.ndarray:
+        """The scores that answers are made of: of a detector, what is sure enough; else all."""
+        return scores if self.detector is None else boxed([self.detector.shown(one) for one in scores])
 
     def predict_proba(self, items: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) in the order of `task.score_names`; for a number (N, 1), the number itself.
 
-        `items` is a list of N items, or one item; for a table's model also a data frame. DataError names the items
-        that cannot be read.
+        A detector gives (N,) `Detections`, all that it found, with calibrated confidence. `items` is a list of N items,
+        or one item; for a table's model also a data frame. DataError names the items that cannot be read.
         """
         each = as_items(items) if self.table is None else rows_of(items)
         stored = [self.modality.store(item, None) for item in each]
@@ -169,13 +184,23 @@ class Model:
 
     def scores(self, stored: Sequence[Any], digests: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Like `predict_proba`, for items as the modality stores them, which were examined and have these digests."""
+        bar = (progress or Progress()).bar
+        if self.detector is not None:
+            return self._found(self.detector, stored, bar)
         if not stored:
             return np.empty((0, len(self.task.score_names) or 1), dtype=np.float32)
-        bar = (progress or Progress()).bar
         if self.direct is not None:
             return self.direct.scores(self.linear_task, in_threads(self.modality.classical_item, stored))
         features = freeze.embed(self.backbone, self.modality, stored, digests, self.stages, bar)
         return self.linear_task.scores(self.linear.logits(features), self.plan.temperature)
+
+    def _found(self, detector: Detector, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
+        """What the detector finds in stored pictures."""
+        if self._network is None:
+            self._network = detector.network(self.backbone)
+        found = detect(self._network, self.backbone, self.modality, stored, bar)
+        sizes = [registry.modality("image").size(item) for item in stored]
+        return boxed([detector.calibrated(one) for one in sized(found, sizes)])
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.
@@ -224,6 +249,7 @@ class Model:
             "stages": list(self.stages),
             "classical": self._classical_card(),
             **({"table": self.table.to_json()} if self.table else {}),
+            **({"detector": self.detector.to_json()} if self.detector else {}),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
@@ -240,6 +266,10 @@ class Model:
         """What is new, by name: the classical or the table's model, or the head and the changes of the backbone."""
         if self.table is not None:
             return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
+        if self.detector is not None:
+            changes = self.detector.changes.tensors if self.detector.changes else {}
+            head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.detector.head.items()}
+            return head | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
         if self.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}
         changes = self.changes.tensors if self.changes is not None else {}
@@ -282,6 +312,14 @@ def load(folder: str | Path, backbone: str | None = None) -> Model:
         ) from error
 
 
+def _head(classical: Classical | None, arrays: Mapping[str, np.ndarray]) -> LinearHead | None:
+    """The linear head of a run; None for a model that has none."""
+    if classical is not None:
+        return classical.head
+    weight, bias = arrays.get(f"{HEAD}weight"), arrays.get(f"{HEAD}bias")
+    return None if weight is None or bias is None else LinearHead(weight, bias)
+
+
 def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Model:
     stands_on, task = dict(card["backbone"] or {}), dict(card["task"])
     modality = registry.modality(card["modality"])
@@ -294,6 +332,12 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
+    detector = None
+    if card.get("detector") is not None:
+        head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
+        tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
+        detector = Detector.restore(card["detector"], head, Changes(tensors) if tensors else None)
+        changed = {}
     table = None
     if card.get("table") is not None:
         state = {n.removeprefix(TABLE): array for n, array in arrays.items() if n.startswith(TABLE)}
@@ -301,8 +345,9 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
     return Model(
         task=registry.TASKS.get(task.pop("name")).from_json(task),
         modality=modality,
-        head=classical.head if classical else None if table else LinearHead(arrays["head.weight"], arrays["head.bias"]),
+        head=_head(classical, arrays),
         table=table,
+        detector=detector,
         stages=tuple(card["stages"]),
         changes=Changes({name: torch.from_numpy(array) for name, array in changed.items()}) if changed else None,
         classical=classical,

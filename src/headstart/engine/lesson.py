@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -65,6 +65,30 @@ class Learnt:
     seconds: float
 
 
+class Taught(Protocol):
+    """What every lesson holds, of labels or of boxes."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The pretrained network."""
+
+    @property
+    def modality(self) -> Modality:
+        """What comes in."""
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """N stored items."""
+
+    @property
+    def train(self) -> np.ndarray:
+        """Rows that teach."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random."""
+
+
 def check(strategy: Trained, lesson: Lesson) -> None:
     """PlanError where the strategy asks for a target that the lesson lacks, or for classes."""
     if not strategy.needs_target:
@@ -76,7 +100,7 @@ def check(strategy: Trained, lesson: Lesson) -> None:
         raise PlanError(f"{name} aligns domains for one label of several, but this task is {lesson.task.title}.")
 
 
-def resumable(strategy: Trained, lesson: Lesson) -> Resumable:
+def resumable(strategy: Trained, lesson: Taught) -> Resumable:
     """The network above the strategy's cut, ready to be trained."""
     backbone = lesson.backbone
     few = [lesson.modality.open(lesson.items[row], backbone.detail) for row in lesson.train[:N_EXAMPLES]]

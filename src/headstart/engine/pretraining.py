@@ -24,7 +24,8 @@ from headstart.backbones.resume import Resumable
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.corpus import HELD, NOISE, ROUND, START, AsIs, Corpus, Steps, moved
-from headstart.engine.train import EPSILON, one_cycle, precision
+from headstart.engine.learner import EPSILON, one_cycle
+from headstart.engine.lesson import precision
 from headstart.losses.base import Learner, Loss, View
 
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or a round

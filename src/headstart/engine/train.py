@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,6 +24,7 @@ from headstart.data.batch import batches
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs, batch_of, lengths
+from headstart.engine.learner import Learner
 from headstart.engine.lesson import Learnt, Lesson, check, precision, resumable
 from headstart.engine.restate import own_norms, restate, set_norms
 from headstart.strategies.aligning import Aligning, Pair, Seen
@@ -32,8 +33,6 @@ from headstart.strategies.batch_norm import BatchNorm
 from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, LinearTask
 
-EPSILON = 1e-6  # of AdamW: gradients that are 0 but for rounding (key biases) do not become steps of full length
-WARM_UP = 0.1  # share of the steps in which the rate rises
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
 
@@ -75,14 +74,12 @@ def train(strategy: Trained, lesson: Lesson) -> Learnt:
     return Learnt(adapted, best.logits, tuple(best.losses), time.perf_counter() - start)
 
 
-class Adapting(pl.LightningModule):
+class Adapting(Learner):
     """Stages above a cut under a linear head on the standardised pooled last stage."""
 
-    strict_loading = False  # checkpoints hold what is trained, and nothing else
-
     def __init__(self, strategy: Trained, lesson: Lesson, upper: Resumable) -> None:
-        super().__init__()
-        self.strategy, self.lesson, self.upper = strategy, lesson, upper
+        super().__init__(strategy, lesson, upper)
+        self.lesson = lesson
         self.origin, self.scale = lesson.task.unit(lesson.y[lesson.train])
         mean, spread, linear = _first_head(strategy, lesson, upper, (self.origin, self.scale))
         self.mean: Tensor
@@ -95,6 +92,10 @@ class Adapting(pl.LightningModule):
         self._val_batches = batches(lengths(lesson, lesson.val), lesson.backbone.batch_budget)
         weights = lesson.task.class_weights(lesson.y[lesson.train]) if strategy.class_weight else None
         self.register_buffer("class_weight", None if weights is None else torch.from_numpy(weights))
+
+    def beside(self) -> list[nn.Parameter]:
+        """The head's, and what the strategy adds."""
+        return [*self.linear.parameters(), *self.extra.parameters()]
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (N, K) in the task's unit."""
@@ -144,51 +145,6 @@ class Adapting(pl.LightningModule):
                 )
         source, target = (Seen(seen.pooled.float(), seen.logits.float()) for seen in found)
         return source, target
-
-    def on_train_epoch_start(self) -> None:
-        """Modes, what is trained, and everything random, as strategy, seed and epoch say."""
-        self.train()
-        torch.manual_seed(int(np.random.SeedSequence([self.lesson.seed, self.current_epoch, 1]).generate_state(1)[0]))
-        n_stages = self.lesson.backbone.n_stages
-        for stage, parameters in self._stages:
-            moves = self.strategy.trains(stage, n_stages, self.current_epoch)
-            for parameter in parameters:
-                parameter.requires_grad_(moves)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with a rate for each stage, under one cycle."""
-        rates = self.strategy.rates(self.lesson.backbone.n_stages)
-        self._stages = [(stage, self.upper.stage_parameters(stage)) for stage, rate in enumerate(rates) if rate]
-        groups = []
-        parts = [(rates[stage], parameters) for stage, parameters in self._stages]
-        beside = [*self.linear.parameters(), *self.extra.parameters()]
-        parts.append((self.strategy.learning_rate * self.strategy.head_rate, beside))
-        for rate, parameters in parts:
-            for some, decay in ((True, self.strategy.weight_decay), (False, 0.0)):  # biases and norms do not decay
-                chosen = [p for p in parameters if (p.ndim > 1) == some]
-                if chosen:
-                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-        optimiser = torch.optim.AdamW(groups, eps=EPSILON)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, one_cycle(self.n_steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    @property
-    def n_steps(self) -> int:
-        """Optimiser steps in all epochs."""
-        return self.strategy.epochs * -(-len(self.lesson.train) // self.strategy.batch_size)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only what is trained."""
-        checkpoint["state_dict"] = self.learnt()
-
-    def learnt(self) -> dict[str, Tensor]:
-        """What training moves: trained parameters, the head, and statistics when from scratch."""
-        moving = {id(p) for _, parameters in self._stages for p in parameters}
-        fixed = {f"upper.network.{name}" for name, p in self.upper.network.named_parameters() if id(p) not in moving}
-        state = self.state_dict()
-        if not self.strategy.from_scratch:
-            fixed |= {name for name, _ in self.named_buffers()}
-        return {name: value for name, value in state.items() if name not in fixed}
 
     @torch.no_grad()
     def val_logits(self) -> np.ndarray:
@@ -269,18 +225,6 @@ def calibrated_loss(task: LinearTask, y: np.ndarray, logits: np.ndarray) -> floa
     """Mean loss at the best of a few temperatures: a network that has grown too sure is mended afterwards."""
     temperatures = TEMPERATURES if task.calibrated else (1.0,)
     return min(float(task.losses(y, task.scores(logits, t)).mean()) for t in temperatures)
-
-
-def one_cycle(n_steps: int) -> Callable[[int], float]:
-    """Rate relative to its peak at each step: up in a straight line, then down along a cosine."""
-    rise = max(1, round(WARM_UP * n_steps))
-
-    def rate(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return max(1e-3, 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, n_steps - rise)))))
-
-    return rate
 
 
 def _first_head(

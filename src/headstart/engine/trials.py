@@ -27,11 +27,14 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
+from headstart.engine.detector import Trainee
 from headstart.engine.lesson import Learnt, Lesson, precision
+from headstart.engine.scenes import Scenes
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
+from headstart.tasks.pyramid import Levels
 
-CHANGE, SOURCE_CHANGE = "change.", "source-change."
+CHANGE, SOURCE_CHANGE, HEAD = "change.", "source-change.", "head."
 
 
 def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
@@ -56,6 +59,24 @@ def key_of(strategy: Trained, lesson: Lesson, digests: Sequence[str]) -> str:
     return sha.hexdigest()
 
 
+def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], levels: Levels | None) -> str:
+    """The same for a detector."""
+    decides = {
+        "backbone": scenes.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "boxes": [list(class_names), levels.to_json() if levels else None],
+        "looks": [list(scenes.looks.stages), scenes.looks.upside_down],
+        "seed": scenes.seed,
+        "versions": [__version__, torch.__version__],
+        "cached": len(scenes.views),
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for row in scenes.train:
+        own = scenes.y[row]
+        sha.update(scenes.digests[row].encode() + own.boxes.tobytes() + own.classes.tobytes() + own.ignored.tobytes())
+    return sha.hexdigest()
+
+
 @dataclass
 class Trials:
     """The trials of one machine; those that a fit asked for are forgotten when it is done."""
@@ -71,31 +92,56 @@ class Trials:
 
     def get(self, key: str) -> Learnt | None:
         """A trial that was run to its end, None when there is none or its files are damaged."""
+        kept = self._read(key)
+        return None if kept is None else _learnt(*kept)
+
+    def put(self, key: str, learnt: Learnt) -> None:
+        """Keep a trial; where the disk refuses, it is only not kept."""
+        about: dict[str, Any] = {
+            "val_loss": learnt.adapted.val_loss,
+            "strength": learnt.adapted.strength,
+            "losses": list(learnt.val_losses),
+            "seconds": learnt.seconds,
+            "changed": learnt.adapted.changes is not None,
+            "source_changed": learnt.adapted.source_changes is not None,
+        }
+        self._write(key, _tensors(learnt), about)
+
+    def trainee(self, key: str) -> Trainee | None:
+        """A detector that was trained to its end, None when there is none or its files are damaged."""
+        kept = self._read(key)
+        if kept is None:
+            return None
+        tensors, about = kept
+        head = {name.removeprefix(HEAD): one for name, one in tensors.items() if name.startswith(HEAD)}
+        changes = {name.removeprefix(CHANGE): one for name, one in tensors.items() if name.startswith(CHANGE)}
+        return Trainee(head, Changes(changes) if about["changed"] else None, about["seconds"])
+
+    def put_trainee(self, key: str, trainee: Trainee) -> None:
+        """Keep a trained detector; where the disk refuses, it is only not kept."""
+        changes = trainee.changes.tensors if trainee.changes else {}
+        tensors = {f"{HEAD}{name}": one.contiguous() for name, one in trainee.head.items()}
+        tensors |= {f"{CHANGE}{name}": one.contiguous() for name, one in changes.items()}
+        self._write(key, tensors, {"seconds": trainee.seconds, "changed": trainee.changes is not None})
+
+    def _read(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """(tensors, what is said of them), None when there are none or the files are damaged."""
         self._asked.add(key)
         try:
             about = json.loads((self.folder / f"{key}.json").read_text())
             file = self.folder / f"{key}.safetensors"
             if about.pop("sha256") != _seal(file, about):
                 return None
-            tensors = load_file(file)
-            return _learnt(tensors, about)
+            return load_file(file), about
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             return None
 
-    def put(self, key: str, learnt: Learnt) -> None:
-        """Keep a trial; where the disk refuses, it is only not kept."""
+    def _write(self, key: str, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+        """Keep both, the seal last; the checkpoint is no longer needed."""
         making = self.folder / f"{uuid.uuid4().hex}.making"
         with suppress(OSError, SafetensorError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(_tensors(learnt), making)
-            about: dict[str, Any] = {
-                "val_loss": learnt.adapted.val_loss,
-                "strength": learnt.adapted.strength,
-                "losses": list(learnt.val_losses),
-                "seconds": learnt.seconds,
-                "changed": learnt.adapted.changes is not None,
-                "source_changed": learnt.adapted.source_changes is not None,
-            }
+            save_file(tensors, making)
             about["sha256"] = _seal(making, about)
             os.replace(making, self.folder / f"{key}.safetensors")
             making.write_text(json.dumps(about))

@@ -25,6 +25,7 @@ class Bin:
     confidence: float  # mean probability of what was decided
     accuracy: float  # share of these decisions that were right
     count: int
+    interval: tuple[float, float] | None = None  # of the accuracy; None is Wilson's, for independent examples
 
 
 def fit_temperature(task: LinearTask, logits: np.ndarray, y: np.ndarray) -> float:

@@ -50,7 +50,7 @@ class Plan:
     stage_names: tuple[str, ...]
     strength: float | None  # regularisation strength of a solved head, chosen on validation; None when it was trained
     temperature: float  # calibration, fitted on validation
-    val_loss: float
+    val_loss: float | None  # mean, of a head that was chosen by it
     classical: str  # the baseline: "HOG + logistic regression"
     seed: int
     reason: str  # one sentence for people
@@ -63,6 +63,8 @@ class Plan:
     candidates: tuple[Candidate, ...] = ()  # everything that was considered, the chosen one included
     scratch: dict[str, Any] = field(default_factory=dict)  # settings of the comparison with random weights
     way: str = "float32"  # in which the frozen network was run
+    canvas: tuple[int, int] | None = None  # height and width that pictures were resized to, where boxes are looked for
+    upside_down: bool = False  # whether random views turned pictures upside down
     crosswise: bool = True  # whether cross-validation chooses where labels are few
 
     @property
@@ -86,7 +88,9 @@ class Plan:
             Candidate(**{**one, "score": Score(**one["score"]) if one["score"] else None})
             for one in saved.get("candidates", ())
         )
-        return cls(**{**saved, "stage_names": tuple(saved["stage_names"]), "depth": depth, "candidates": candidates})
+        saved |= {"stage_names": tuple(saved["stage_names"]), "depth": depth, "candidates": candidates}
+        canvas = saved.get("canvas")
+        return cls(**{**saved, "canvas": (canvas[0], canvas[1]) if canvas else None})
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:

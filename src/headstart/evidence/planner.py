@@ -48,6 +48,7 @@ class Work:
     n_train: int
     n_val: int
     n_target: int = 0  # unlabelled examples of the target domain
+    head: float = 0.0  # share of a forward pass that the head takes; a linear one takes none
 
     def passes(
         self, strategy: Trained, n_train: int, cache: bool = True, cached: frozenset[int] = frozenset()
@@ -62,6 +63,7 @@ class Work:
         above, below = sum(self.shares[cut:]), sum(self.shares[:cut])
         each, moved = domains * n_train + self.n_val, self._move(cut)
         trained = strategy.epochs * above * (domains * n_train * (1 + strategy.backward_cost) + self.n_val)
+        trained += strategy.epochs * self.head * n_train * (1 + strategy.backward_cost)
         if not cache or cut == 0:
             frozen = strategy.epochs * below * each
         else:
@@ -104,8 +106,8 @@ class Tried:
     """One way that was run, what came of it, and what validation says of it."""
 
     strategy: Strategy
-    solved: Solved
-    scores: np.ndarray  # (n_val, K) calibrated
+    solved: Any  # a Solved, or a trained detector
+    scores: np.ndarray  # (n_val, …) calibrated
     score: Score
     seconds: float
     n_train: int

@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import re
-import threading
-import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
@@ -17,20 +14,13 @@ import numpy as np
 from headstart.errors import DataError, MissingExtraError
 from headstart.modalities.base import ClassicalFeatures, Examined, Modality, Preview
 from headstart.modalities.classical import Standardised
+from headstart.modalities.headers import bytes_of, pillow, size_of_bomb, upright_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 _PREVIEW_PIXELS = 160
 _CLASSICAL_PIXELS = 64
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-)  # what a stranger may send; others start programs, or parse long
 _DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: "I", "I;16", "I;16B", "F"
 
 
@@ -88,7 +78,7 @@ class Image(Modality):
                 return self.store(value.get("path"), folder)
             return {"path": value.get("path"), "bytes": value["bytes"]}
         if isinstance(value, np.ndarray):
-            return {"path": None, "bytes": _png(_pillow().fromarray(_pixels_of(value)))}
+            return {"path": None, "bytes": _png(pillow().fromarray(_pixels_of(value)))}
         if _is_pil(value):
             return _store_pil(value)
         raise DataError(
@@ -109,7 +99,7 @@ class Image(Modality):
     def examine(self, item: Any) -> Examined:
         """The digest is that of the file's bytes. The picture is decoded whole, as `open` would."""
         try:
-            data = _bytes_of(item)
+            data = bytes_of(item)
         except (OSError, ValueError) as error:
             return Examined("", _no_file(error))
         digest = hashlib.sha256(data).hexdigest()
@@ -119,13 +109,15 @@ class Image(Modality):
 
     def open(self, item: Any, detail: int | None = None) -> Picture:
         """Upright RGB picture on white; the first frame. A JPEG may be reduced, the shorter side still >= `detail`."""
-        return _decoded(_bytes_of(item), detail)
+        return _decoded(bytes_of(item), detail)
+
+    def size(self, item: Any) -> tuple[int, int] | None:
+        """(width, height) in pixels of the upright picture, as `open` gives it, from its header; None if unreadable."""
+        return upright_size(item)
 
     def classical_item(self, item: Any) -> Picture:
         """The picture as 64 × 64 grey pixels, all that `classical_features` look at."""
-        return (
-            self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, _pillow().Resampling.BOX)
-        )
+        return self.open(item, _CLASSICAL_PIXELS).convert("L").resize((_CLASSICAL_PIXELS,) * 2, pillow().Resampling.BOX)
 
     def augment(self, item: Picture, rng: np.random.Generator) -> Picture:
         """Cropped, perhaps mirrored, in other colours, and changed by one operation more; RGB of the same size."""
@@ -168,38 +160,6 @@ def _is_pil(value: Any) -> bool:
     return any(cls.__module__ == "PIL.Image" for cls in type(value).__mro__)
 
 
-_quiet_lock = threading.Lock()
-_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-
-def _pillow() -> Any:
-    """`PIL.Image`, its warnings (large picture, odd EXIF) ignored from here on: `examine` says what matters.
-
-    A filter rather than `warnings.catch_warnings`, which is not safe in threads.
-    """
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise MissingExtraError("PIL", "image") from error
-    with _quiet_lock:
-        if _QUIET not in warnings.filters:
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-    return PIL.Image
-
-
-def _bytes_of(item: Any) -> bytes:
-    """The encoded file of a stored item. OSError or ValueError when there is none."""
-    data, name = (item.get("bytes"), item.get("path")) if isinstance(item, dict) else (None, None)
-    if isinstance(data, bytes):
-        return data
-    if not isinstance(name, str) or not name:
-        raise ValueError("no picture given")
-    path = Path(name)
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise ValueError("a folder, not a file" if path.is_dir() else "not a file")
-    return path.read_bytes()
-
-
 def _no_file(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
@@ -210,12 +170,12 @@ def _no_file(error: Exception) -> str:
 
 def _problem(data: bytes) -> str | None:
     """Why these bytes are no usable picture. The header is judged before anything is decoded."""
-    pil = _pillow()
+    pil = pillow()
     try:
         # The whole stream of a JPEG is read at any scale, so the smallest one finds all damage.
         _decoded(data, detail=1)
     except pil.DecompressionBombError:
-        width, height = _size(data)
+        width, height = size_of_bomb(data)
         return f"{width:,} × {height:,} pixels is more than the 179 megapixels allowed"
     except pil.UnidentifiedImageError:
         return "not a picture that Pillow can read"
@@ -224,31 +184,8 @@ def _problem(data: bytes) -> str | None:
     return None
 
 
-def size_of(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the header tells, without decoding; None where these bytes are no picture in `FORMATS`."""
-    pil = _pillow()
-    try:
-        with pil.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return picture.size
-    except pil.DecompressionBombError:
-        return _size(data)
-    except Exception:  # decoders raise nearly anything on damaged data
-        return None
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a picture that `Image.open` refuses for its size, from the header."""
-    for factory, accepts in _pillow().OPEN.values():
-        if accepts is None or accepts(data[:16]) is True:
-            try:
-                return factory(io.BytesIO(data), "").size
-            except Exception:  # the next format may fit
-                continue
-    return 0, 0
-
-
 def _decoded(data: bytes, detail: int | None) -> Picture:
-    with _pillow().open(io.BytesIO(data)) as picture:
+    with pillow().open(io.BytesIO(data)) as picture:
         if detail is not None:
             picture.draft(None, (detail, detail))  # only JPEG does anything
         picture.load()
@@ -268,10 +205,10 @@ def _upright(picture: Picture) -> Picture:
 def _rgb(picture: Picture) -> Picture:
     """Any mode as RGB: transparency on white, deep grey stretched to 8 bits."""
     if picture.mode.startswith(_DEEP_MODES):
-        return _pillow().fromarray(_stretched(np.asarray(picture))).convert("RGB")
+        return pillow().fromarray(_stretched(np.asarray(picture))).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        paper = _pillow().new("RGBA", layer.size, "white")
+        paper = pillow().new("RGBA", layer.size, "white")
         paper.alpha_composite(layer)
         return paper.convert("RGB")
     return picture.convert("RGB")
@@ -332,7 +269,7 @@ def _pixels_of(array: np.ndarray) -> np.ndarray:
 
 def _grey(pictures: Sequence[Picture], side: int) -> np.ndarray:
     """(N, side, side) float32 in 0 … 1."""
-    box = _pillow().Resampling.BOX
+    box = pillow().Resampling.BOX
     small = [np.asarray(picture.convert("L").resize((side, side), box)) for picture in pictures]
     return np.asarray(small, dtype=np.float32) / 255
 

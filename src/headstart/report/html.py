@@ -132,6 +132,17 @@ def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
     ]
 
 
+def _of_linear(plan: Plan) -> list[tuple[str, str | Markup]]:
+    """What a head has that was chosen by its loss; a detector has a canvas instead."""
+    if plan.val_loss is None:
+        seen = f"{plan.canvas[1]} × {plan.canvas[0]} pixels" if plan.canvas else ""
+        return [("Pictures are seen as", seen)]
+    return [
+        ("Temperature of calibration", f"{plan.temperature:.3g}"),
+        ("Loss on validation", words.number(plan.val_loss)),
+    ]
+
+
 def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
     """A table's model has no pretrained network in it."""
     return [("Pretrained network", "none: its rows are learnt from as they are"), ("Ways", sentence(plan.reason))]
@@ -150,7 +161,6 @@ def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Ma
         ("sha256 of its weights", Markup("<code>{}</code>").format(provenance.sha256)),
         ("Strategy, not shipped" if ships_classical else "Strategy", strategy),
         *strength,
-        ("Temperature of calibration", f"{plan.temperature:.3g}"),
-        ("Loss on validation", words.number(plan.val_loss)),
+        *_of_linear(plan),
         ("Classical model beside it", plan.classical),
     ]

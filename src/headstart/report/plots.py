@@ -193,7 +193,7 @@ def calibration(bins: Sequence[Bin]) -> Markup:
     most = max((b.count for b in bins), default=1)
     marks, said = [], []
     for b in bins:
-        low, high = wilson(b.accuracy * b.count, b.count)
+        low, high = b.interval or wilson(b.accuracy * b.count, b.count)
         x, height = square.x(b.confidence), max(1.0, 32 * b.count / most)
         marks.append(f'<path d="M{x} {square.y(low)}V{square.y(high)}" class="whisker model"/>')
         marks.append(f'<circle cx="{x}" cy="{square.y(b.accuracy)}" r="5" class="fill"/>')

@@ -69,11 +69,11 @@ class Matched:
     def average_precision(self, weights: Weights, area: str = "all") -> np.ndarray:
         """(K, T, B): of each class, at each overlap, in each resample; NaN where it holds no object.
 
-        Several metrics ask for the same: what was asked with the very same weights is kept.
+        Several metrics ask for the same: what was asked last with the same weights is kept.
         """
         known = self._known.setdefault(area, [])
         for theirs, found in known:
-            if theirs is weights:
+            if theirs is weights or np.array_equal(theirs, weights):
                 return found
         found = np.stack([self._of_class(self.hits(k, area), weights) for k in range(self.n_classes)])
         self._known[area] = [*known[-1:], (weights, found)]

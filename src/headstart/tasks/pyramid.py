@@ -1,7 +1,6 @@
 """The head that finds boxes: a feature pyramid over frozen or trained maps, and one anchor-free head for all levels.
 
-The pyramid is that of Lin et al. 2016 (arXiv:1612.03144), the head that of FCOS (Tian et al. 2019, arXiv:1904.01355)
-without centreness: a location's score says how well its box fits, as in TOOD (Feng et al. 2021, arXiv:2108.07755).
+The pyramid is that of Lin et al. 2016 (arXiv:1612.03144), the head that of FCOS (Tian et al. 2019, arXiv:1904.01355).
 Convolutions are depthwise and pointwise ones, and norms are of groups, so that the head trains on small batches.
 
 Shapes: N pictures, P locations (of all levels, level after level, row by row), K classes.
@@ -18,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from headstart.tasks.assign import Grid, aligned_loss
+from headstart.tasks.assign import Grid, Said, loss_of
 from headstart.tasks.boxes import Truth
 
 PRIOR = 0.01  # score of every location before anything is learnt
 FIRST_SIDES = 2.0  # strides from a location to each side of its box, before anything is learnt
+MOST_GROWTH = 6.0  # of the logarithm of a distance in strides
 GROUPS = 8  # of channels, that are normalised together
 
 
@@ -54,7 +54,7 @@ class Levels:
 
 
 class Pyramid(nn.Module):
-    """Maps of L levels to logits (N, P, K), and distances to the four sides of a box (N, P, 4) in pixels."""
+    """Maps of L levels to what is said of every location."""
 
     def __init__(self, levels: Levels) -> None:
         super().__init__()
@@ -62,21 +62,20 @@ class Pyramid(nn.Module):
         self.neck, self.head = Neck(levels), Head(levels)
         self.grid = Grid.of([(height, width) for _, height, width in levels.maps], levels.canvas)
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Sequence[Tensor]) -> Said:
         """L maps (N, C_l, H_l, W_l), finest first."""
         return self.head(self.neck(maps))
 
-    def loss(self, raw: tuple[Tensor, Tensor], truth: Sequence[Truth]) -> Tensor:
+    def loss(self, said: Said, truth: Sequence[Truth]) -> Tensor:
         """Mean loss () of a batch, of its classes and its boxes."""
-        logits, sides = raw
-        return aligned_loss(self.grid.on(logits.device), logits, sides, truth, self.levels.canvas)
+        return loss_of(self.grid.on(said.logits.device), said, truth, self.levels.canvas)
 
-    def candidates(self, raw: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def candidates(self, said: Said) -> tuple[Tensor, Tensor]:
         """(relative boxes (N, P, 4), scores (N, P, K)), before suppression."""
-        logits, sides = raw
         height, width = self.levels.canvas
-        boxes = self.grid.on(logits.device).boxes(sides) / sides.new_tensor([width, height, width, height])
-        return boxes.clamp(0, 1), logits.sigmoid()
+        size = said.sides.new_tensor([width, height, width, height])
+        boxes = self.grid.on(said.logits.device).boxes(said.sides) / size
+        return boxes.clamp(0, 1), (said.logits.sigmoid() * said.centreness.sigmoid()[..., None]).sqrt()
 
 
 class Neck(nn.Module):
@@ -98,7 +97,7 @@ class Neck(nn.Module):
 
 
 class Head(nn.Module):
-    """Classes and distances at every location, by the same weights at every level."""
+    """Classes, distances and centreness at every location, by the same weights at every level."""
 
     def __init__(self, levels: Levels) -> None:
         super().__init__()
@@ -107,20 +106,22 @@ class Head(nn.Module):
         self.class_tower = nn.Sequential(*(_separable(width) for _ in range(levels.n_convs)))
         self.box_tower = nn.Sequential(*(_separable(width) for _ in range(levels.n_convs)))
         self.classes = nn.Conv2d(width, levels.n_classes, 3, padding=1)
-        self.sides = nn.Conv2d(width, 4, 3, padding=1)
+        self.sides = nn.Conv2d(width, 5, 3, padding=1)  # the last one is centreness
         self.scales = nn.Parameter(torch.ones(len(levels.maps)))
         for layer, bias in ((self.classes, -math.log((1 - PRIOR) / PRIOR)), (self.sides, math.log(FIRST_SIDES))):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]  # it has one
+        nn.init.zeros_(self.sides.bias[4:])  # type: ignore[index]
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """L maps (N, width, H_l, W_l) to logits (N, P, K) and distances (N, P, 4), float32."""
+    def forward(self, maps: Sequence[Tensor]) -> Said:
+        """L maps (N, width, H_l, W_l) to what is said of their locations, float32."""
         logits = [_rows(self.classes(self.class_tower(one))) for one in maps]
-        reach = [_rows(self.sides(self.box_tower(one))) for one in maps]
+        boxes = [_rows(self.sides(self.box_tower(one))) for one in maps]
         sides = [
-            (self.scales[level] * one).clamp(max=6.0).exp() * self.strides[level] for level, one in enumerate(reach)
+            (self.scales[level] * one[..., :4]).clamp(max=MOST_GROWTH).exp() * self.strides[level]
+            for level, one in enumerate(boxes)
         ]
-        return torch.cat(logits, 1), torch.cat(sides, 1)
+        return Said(torch.cat(logits, 1), torch.cat(sides, 1), torch.cat([one[..., 4] for one in boxes], 1))
 
 
 def _rows(maps: Tensor) -> Tensor:

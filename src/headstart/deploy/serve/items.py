@@ -16,7 +16,7 @@ from headstart.deploy.serve.batcher import Item
 from headstart.deploy.serve.problems import Problem, at_item
 from headstart.deploy.serve.settings import Settings
 from headstart.errors import listed
-from headstart.modalities.image import FORMATS, size_of
+from headstart.modalities.headers import FORMATS, size_of
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
 MOST_ERRORS = 10  # that an answer lists

@@ -1,0 +1,74 @@
+"""Pascal VOC's XML: one file a picture, with corners in pixels (Everingham et al. 2010).
+
+The VOC devkit counts pixels from 1 and includes the last one; nearly every tool that writes the form today (LabelImg,
+CVAT, Roboflow, the BCCD data) writes plain corners from 0, as COCO does. So corners are taken as they stand: x = xmin,
+width = xmax - xmin. For files of the devkit itself that is half a pixel to a pixel off, the same in train and in test.
+`difficult` means "ignored".
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+from headstart.data.annotations.base import Row, Tree, counted, raw_of
+from headstart.data.boxes import Annotation, Box, box, stated_size
+from headstart.data.raw import Raw
+from headstart.errors import DataError
+
+
+def found(tree: Tree) -> list[Path]:
+    """The XML files of a folder, where the first one is an annotation."""
+    files = tree.of(".xml")
+    return files if files and _root(files[0]).tag == "annotation" else []
+
+
+def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
+    """All XML files, and the pictures that none of them is about, which are unlabelled."""
+    source = tree.root
+    if not tree.pictures:  # the folder of the XML files alone: pictures and lists of splits stand beside it
+        tree = Tree(tree.root.parent)
+    splits, notes = tree.listed_splits(), []
+    rows = [_row(tree, path) for path in files]
+    done = {row.picture for row in rows}
+    bare = [path for path in tree.pictures if path not in done and source in path.parents]
+    if bare:
+        notes.append(f"{counted(len(bare), 'picture')} without an XML file: unlabelled")
+        rows += [Row(path, None, tree.folder_split(path)) for path in bare]
+    if splits:
+        rows = [Row(row.picture, row.annotation, splits.get(row.picture.stem, "")) for row in rows]
+        n_unlisted = sum(not row.split for row in rows)
+        if n_unlisted:
+            notes.append(f"left out {counted(n_unlisted, 'picture')} that no list of a split names")
+        rows = [row for row in rows if row.split]
+    return raw_of(rows, tree.root, source, notes)
+
+
+def _row(tree: Tree, path: Path) -> Row:
+    root = _root(path)
+    split = tree.folder_split(path)
+    named = (root.findtext("filename") or "").strip()
+    picture = tree.picture(named, path.parent, split) or tree.picture(path.stem, path.parent, split)
+    size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
+    boxes = tuple(_box(one, path) for one in root.iter("object"))
+    return Row(picture or path.parent / (named or path.stem), Annotation(boxes, size), split)
+
+
+def _box(one: ElementTree.Element, path: Path) -> Box:
+    texts = [one.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    try:
+        left, top, right, bottom = (float(text or "") for text in texts)
+    except ValueError:
+        raise DataError(
+            f"{path}: the bndbox of an object holds {texts}, but needs numbers for xmin, ymin, xmax and ymax. Mend it."
+        ) from None
+    ignored = (one.findtext("difficult") or "0").strip() not in ("0", "")
+    return box((one.findtext("name") or "").strip(), (left, top, right - left, bottom - top), str(path), ignored)
+
+
+def _root(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise DataError(f"{path} is not XML that can be read: {error}.") from error

@@ -1,0 +1,137 @@
+"""Train a detector on what is above a cut, from cached maps or from the pictures themselves; Lightning runs the loop.
+
+What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds boxes better than
+the last step's own, and spares looking at validation in every epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+
+from headstart.backbones.resume import Resumable
+from headstart.data.batch import shuffled_batches
+from headstart.engine import loop
+from headstart.engine.allocator import keep_memory
+from headstart.engine.detector import Trainee, build
+from headstart.engine.learner import Learner
+from headstart.engine.lesson import resumable
+from headstart.engine.scenes import Scene, Scenes
+from headstart.strategies.base import Trained
+from headstart.tasks.pyramid import Levels
+
+AVERAGED = 0.98  # of the average stays in every step, once there were many
+CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
+
+
+def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, class_names: Sequence[str]) -> Trainee:
+    """Train on the scenes; what is random is drawn from (seed, epoch, row) alone."""
+    keep_memory()
+    start = time.perf_counter()
+    torch.manual_seed(scenes.seed)
+    upper = resumable(strategy, scenes)
+    module = Detecting(strategy, scenes, upper, build(upper, levels, class_names))
+    average = Average(module)
+    rows: Any = range(len(scenes.items))
+    loader = DataLoader(
+        rows,
+        batch_sampler=Rounds(strategy, scenes, average),
+        collate_fn=lambda rows: module.collate(rows, average.n_epochs),
+        generator=torch.Generator(),  # or else it draws from the one that dropout uses
+    )
+    precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    loop.run(module, loader, average, epochs=strategy.epochs, precision=precision, checkpoint=scenes.checkpoint)
+    module.cpu()
+    module.load_state_dict(average.state, strict=False)
+    head = {name: one.detach().clone() for name, one in module.network.head.state_dict().items()}
+    cut = strategy.cut(scenes.backbone.n_stages)
+    changes = strategy.changes(upper) if cut < scenes.backbone.n_stages else None
+    return Trainee(head, changes, time.perf_counter() - start)
+
+
+class Detecting(Learner):
+    """Stages above a cut under a detector's head."""
+
+    def __init__(self, strategy: Trained, scenes: Scenes, upper: Resumable, network: Any) -> None:
+        super().__init__(strategy, scenes, upper)
+        self.scenes, self.network = scenes, network
+
+    def beside(self) -> list[nn.Parameter]:
+        """The head's."""
+        return list(self.network.head.parameters())
+
+    def collate(self, rows: Sequence[int], epoch: int) -> Scene:
+        """A training batch of these rows, each in a view or frame drawn for it and for this epoch."""
+        moves = self.strategy.augment or self.strategy.views > 1
+        draw = [np.random.default_rng([self.scenes.seed, epoch, int(row)]) for row in rows]
+        return self.scenes.batch(rows, draw if moves else None)
+
+    def training_step(self, batch: Scene, batch_index: int) -> Tensor:
+        """Mean loss of the batch."""
+        raw = self.network(batch.inputs, batch.maps)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.network.loss(raw, batch.truth)
+
+
+class Rounds(Sampler[list[int]]):
+    """Batches of rows, in another order each epoch."""
+
+    def __init__(self, strategy: Trained, scenes: Scenes, average: Average) -> None:
+        self.rows, self.size, self.seed, self.average = scenes.train, strategy.batch_size, scenes.seed, average
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.size)
+
+    def __iter__(self) -> Any:
+        seed = int(np.random.SeedSequence([self.seed, self.average.n_epochs]).generate_state(1)[0])
+        for batch in shuffled_batches([1] * len(self.rows), self.size, seed):
+            yield [int(row) for row in self.rows[batch]]
+
+
+class Average(pl.Callback):
+    """The running average of what is trained, and the checkpoints."""
+
+    def __init__(self, module: Detecting) -> None:
+        self.module = module
+        self.state: dict[str, Tensor] = {}
+        self.n_steps = self.n_epochs = 0
+        self.since = time.monotonic()
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        """Move the average towards the weights."""
+        now, self.n_steps = self.module.learnt(), self.n_steps + 1
+        kept = min(AVERAGED, self.n_steps / (self.n_steps + 10))
+        if not self.state:
+            self.state = {name: one.detach().clone() for name, one in now.items()}
+        for name, one in now.items():
+            if one.is_floating_point():
+                self.state[name].lerp_(one.detach(), 1 - kept)
+            else:
+                self.state[name].copy_(one)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count, and keep a checkpoint now and then."""
+        self.n_epochs += 1
+        checkpoint = self.module.scenes.checkpoint
+        if checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
+            making = checkpoint.with_suffix(".making")
+            trainer.save_checkpoint(making)
+            os.replace(making, checkpoint)
+            self.since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"state": self.state, "n_steps": self.n_steps, "n_epochs": self.n_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.state, self.n_steps, self.n_epochs = (state_dict[name] for name in ("state", "n_steps", "n_epochs"))
