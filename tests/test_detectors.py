@@ -188,7 +188,7 @@ def reference(found: Queries) -> Any:
 
 
 def maps_of(backbone: Backbone, inputs: dict[str, Tensor], cut: int) -> dict[int, Tensor]:
-    reads = backbone.reads(cut)
+    reads = backbone.read_above(cut)
     found = backbone.outputs(inputs, (), [stage + 1 for stage in reads])[1]
     return {stage: found[stage + 1].clone() for stage in reads}
 

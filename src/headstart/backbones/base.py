@@ -165,7 +165,7 @@ class Backbone(ABC):
             found.append((one.shape[1], one.shape[2], one.shape[3]) if one.ndim == 4 else None)
         return tuple(found)
 
-    def reads(self, cut: int) -> tuple[int, ...]:
+    def read_above(self, cut: int) -> tuple[int, ...]:
         """The stages below `cut` whose whole outputs the stages above it, or the network's own head, go on from."""
         return (cut - 1,) if cut else ()
 

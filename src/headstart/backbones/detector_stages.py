@@ -45,7 +45,7 @@ class Family:
         return _there((*self.classes, *self.boxes), paths)
 
 
-def reads(parts: Sequence[Part], cut: int) -> tuple[int, ...]:
+def read_above(parts: Sequence[Part], cut: int) -> tuple[int, ...]:
     """The stages below the cut whose whole outputs are read by what runs above it."""
     below = {part.name: index for index, part in enumerate(parts[:cut]) if not part.again}
     running = [part for index, part in enumerate(parts) if part.again or index >= cut]

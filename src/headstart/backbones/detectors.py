@@ -16,7 +16,7 @@ from torch import Tensor, float32, nn
 
 from headstart.backbones.base import Backbone, Located, Provenance, tensor_of
 from headstart.backbones.changes import Changes
-from headstart.backbones.detector_stages import FAMILIES, Part, reads
+from headstart.backbones.detector_stages import FAMILIES, Part, read_above
 from headstart.backbones.pixels import Pixels
 from headstart.backbones.queries import Queries
 from headstart.backbones.resume import Normalisation, Resumable
@@ -38,6 +38,7 @@ class Detectors(Backbone):
         said = pixels.to_json() | {"config": config_sha256(network)}
         super().__init__(network, [part.stage(paths) for part in parts], provenance, said)
         self.parts, self.pixels = tuple(parts), pixels
+        self.reads = self.read_above(self.n_stages)
         self.detail, self.canvas = min(pixels.shape), pixels.shape
 
     @classmethod
@@ -104,9 +105,9 @@ class Detectors(Backbone):
         features = tensor_of(output).float()
         return features.mean((2, 3)) if features.ndim == 4 else features.mean(1)
 
-    def reads(self, cut: int) -> tuple[int, ...]:
+    def read_above(self, cut: int) -> tuple[int, ...]:
         """The stages below `cut` whose whole outputs are read by what runs above it."""
-        return reads(self.parts, cut)
+        return read_above(self.parts, cut)
 
     def runs_again(self, stage: int) -> bool:
         """True of decoders that start where the head sees objects."""
@@ -114,7 +115,7 @@ class Detectors(Backbone):
 
     def activations(self, inputs: Mapping[str, Tensor], cut: int) -> Tensor:
         """The whole output (N, …) of the stage below `cut`; PlanError where more than that is read above it."""
-        alone = [one for one in range(1, self.n_stages + 1) if self.reads(one) == (one - 1,)]
+        alone = [one for one in range(1, self.n_stages + 1) if self.read_above(one) == (one - 1,)]
         if cut not in alone:
             raise PlanError(
                 f"freeze={cut}, but above that {self.provenance.name} goes on from the maps of several stages, which "

@@ -89,8 +89,10 @@ class Queries(nn.Module):
         return torch.cat([centre - size / 2, centre + size / 2], dim=-1), scores
 
     def _run(self, raw: Pass, labels: list[dict[str, Tensor]] | None) -> Any:
+        kind = next(self.upper.network.parameters()).dtype
+        inputs = {name: one.to(kind) if one.is_floating_point() else one for name, one in raw.inputs.items()}
         with self.upper.resumed(raw.maps):
-            output = self.upper.network(**raw.inputs, labels=labels)
+            output = self.upper.network(**inputs, labels=labels)
         if not self.training:  # in training some queries are noisy labels, and no candidates
             raw.output = output
         return output
