@@ -117,6 +117,8 @@ class BoxWorkshop(Workshop):
     def _kept_at(self, strategy: Trained) -> tuple[int, ...]:
         """Of the stages that the head reads those below the cut, and the one that the rest goes on from."""
         cut = strategy.cut(self.backbone.n_stages)
+        if self.levels is None:
+            return self.backbone.read_above(cut)
         goes_on = {cut - 1} if 0 < cut <= max(self.read) else set()
         return tuple(sorted({stage for stage in self.read if stage < cut} | goes_on))
 
