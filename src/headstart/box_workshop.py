@@ -21,6 +21,8 @@ from headstart.evidence.planner import Tried, Work
 from headstart.evidence.sureness import sureness
 from headstart.problem import Problem
 from headstart.strategies.base import Strategy, Trained
+from headstart.tasks.boxes import boxed
+from headstart.tasks.detection import Detection
 from headstart.tasks.pyramid import Levels
 from headstart.workshop import Workshop
 
@@ -54,6 +56,12 @@ class BoxWorkshop(Workshop):
             return run_as(self.backbone, self.way)
         found = fastest(self.backbone, self.modality, self.items, self.progress)
         return run_as(self.backbone, light(found.way))
+
+    @property
+    def task(self) -> Detection:
+        """What the boxes are."""
+        assert isinstance(self.problem.task, Detection), "a workshop for boxes takes boxes"
+        return self.problem.task
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -119,8 +127,8 @@ class BoxWorkshop(Workshop):
         cut = strategy.cut(self.backbone.n_stages)
         if self.levels is None:
             return self.backbone.read_above(cut)
-        goes_on = {cut - 1} if 0 < cut <= max(self.read) else set()
-        return tuple(sorted({stage for stage in self.read if stage < cut} | goes_on))
+        goes_on = self.backbone.read_above(cut) if cut <= max(self.read) else ()
+        return tuple(sorted({*goes_on, *(stage for stage in self.read if stage < cut)}))
 
     def _maps(self, looks: Looks, n_views: int, rows: np.ndarray) -> tuple[Maps, ...]:
         """Maps of these rows in every view, told of all items; none where the disk is too small."""
@@ -159,7 +167,7 @@ class BoxWorkshop(Workshop):
         """The detector with its confidences fitted on validation, and what that says of it."""
         val = self.problem.rows["val"]
         found = self.found(detector, val)
-        ready = replace(detector, confidence=sureness(self.problem.task, self.problem.y[val], found))
+        ready = replace(detector, confidence=sureness(self.task, self.problem.y[val], found))
         scores = calibrated(ready, found)
         return Tried(
             strategy=strategy,
@@ -178,9 +186,10 @@ class BoxWorkshop(Workshop):
 
     def found(self, detector: Detector, rows: np.ndarray) -> np.ndarray:
         """What a detector finds in the pictures at `rows`, (n,) of Detections in pixels, as its network scores them."""
-        network = self.backbone
-        if detector.changes is not None:
-            network = run_as(network.adapted(detector.changes), in_float32(self.runner.way))
+        if detector.levels is None:
+            network = self.backbone if detector.changes is None else self.backbone.adapted(detector.changes)
+        elif detector.changes is not None:
+            network = run_as(self.backbone.adapted(detector.changes), in_float32(self.runner.way))
         else:
             network = self.runner
         whole: Network = detector.network(network)
@@ -194,8 +203,6 @@ class BoxWorkshop(Workshop):
 
 def calibrated(detector: Detector, found: np.ndarray) -> np.ndarray:
     """Detections (n,) with confidences that mean what they say."""
-    from headstart.tasks.boxes import boxed
-
     return boxed([detector.calibrated(one) for one in found])
 
 

@@ -48,7 +48,8 @@ WAYS = ("frozen", "partial", "full")
 PASSES, PICTURES = 150.0, 30_000  # the default budget: frozen passes, or pictures run if that is more
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 60
 N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
-SETTINGS: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 5.0, "weight_decay": 0.05, "batch_size": 16}
+ON_PYRAMID: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 10.0, "weight_decay": 0.05, "batch_size": 16}
+READY_MADE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 2.0, "weight_decay": 1e-4, "batch_size": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,30 +165,35 @@ def default_budget(shop: BoxWorkshop) -> float:
 
 def ways_of(shop: BoxWorkshop, wishes: Wishes) -> list[Trained]:
     """Ways to train: the head alone, the last stages too, everything; or what the user asked for."""
-    n_stages, read = shop.backbone.n_stages, shop.read
-    middle = min(max(1, read[0] + 1), n_stages - 1)  # above the finest map that is read
+    n_stages, settings = shop.backbone.n_stages, settings_of(shop)
+    middle = (n_stages + 1) // 2 if shop.levels is None else shop.levels.stages[0] + 1  # above the finest map
     ways: list[Trained] = [
-        Frozen(views=N_VIEWS, **SETTINGS),
-        Partial(freeze=middle, views=N_VIEWS, **SETTINGS),
-        Full(augment=True, **SETTINGS),
+        Frozen(views=N_VIEWS, **settings),
+        Partial(freeze=middle, views=N_VIEWS, **settings),
+        Full(augment=True, **settings),
     ]
     if wishes.strategy not in (None, AUTO):
         ways = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
     if wishes.freeze is not None:
-        ways = [_frozen_at(wishes.freeze, n_stages, wishes.strategy)]
+        ways = [_frozen_at(wishes.freeze, n_stages, wishes.strategy, settings)]
     if isinstance(wishes.learning_rate, int | float):
         ways = [replace(way, learning_rate=float(wishes.learning_rate)) for way in ways]
     return ways
 
 
-def _frozen_at(freeze: int, n_stages: int, strategy: str | None) -> Trained:
+def settings_of(shop: BoxWorkshop) -> dict[str, Any]:
+    """Of every training: a new head learns faster than one that is pretrained."""
+    return READY_MADE if shop.levels is None else ON_PYRAMID
+
+
+def _frozen_at(freeze: int, n_stages: int, strategy: str | None, settings: dict[str, Any]) -> Trained:
     """The way that freezes so many stages. PlanError where the named strategy freezes others."""
     if freeze == n_stages and strategy in (None, AUTO, "frozen"):
-        return Frozen(views=N_VIEWS, **SETTINGS)
+        return Frozen(views=N_VIEWS, **settings)
     if freeze == 0 and strategy in (None, AUTO, "full"):
-        return Full(augment=True, **SETTINGS)
+        return Full(augment=True, **settings)
     if 0 < freeze < n_stages and strategy in (None, AUTO, "partial"):
-        return Partial(freeze=freeze, views=N_VIEWS, **SETTINGS)
+        return Partial(freeze=freeze, views=N_VIEWS, **settings)
     raise PlanError(
         f"{strategy} cannot freeze {freeze} of {n_stages} stages: 'full' freezes none, 'frozen' all, 'partial' 1 to "
         f"{n_stages - 1}. Leave --strategy out to freeze as many as you say."
@@ -307,8 +313,8 @@ def tell(
         evidence=evidence,
         test=test,
         mistakes=(),
-        boxes=measure_boxes(problem.task, test.y, test.scores, sure, scales.resamples(len(test.y)), scales.n_groups),
-        slips=picture_slips(problem.task, test.y, test.scores, sure, problem.modality, tested.inputs),
+        boxes=measure_boxes(shop.task, test.y, test.scores, sure, scales.resamples(len(test.y)), scales.n_groups),
+        slips=picture_slips(shop.task, test.y, test.scores, sure, problem.modality, tested.inputs),
         seconds=dict(shop.progress.seconds),
         command=command(problem.dataset, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -29,6 +29,7 @@ from headstart.strategies.base import Trained
 from headstart.tasks.pyramid import Levels
 
 AVERAGED = 0.98  # of the average stays in every step, once there were many
+LONGEST_GRADIENT = 10.0
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 
 
@@ -48,7 +49,15 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
     precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
-    loop.run(module, loader, average, epochs=strategy.epochs, precision=precision, checkpoint=scenes.checkpoint)
+    loop.run(
+        module,
+        loader,
+        average,
+        epochs=strategy.epochs,
+        precision=precision,
+        checkpoint=scenes.checkpoint,
+        clip=LONGEST_GRADIENT,
+    )
     module.cpu()
     module.load_state_dict(average.state, strict=False)
     head = {name: one.detach().clone() for name, one in module.network.head.state_dict().items()}
