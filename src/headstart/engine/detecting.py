@@ -48,13 +48,12 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
         collate_fn=lambda rows: module.collate(rows, average.n_epochs),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
-    precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
     loop.run(
         module,
         loader,
         average,
         epochs=strategy.epochs,
-        precision=precision,
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         checkpoint=scenes.checkpoint,
         clip=LONGEST_GRADIENT,
     )
