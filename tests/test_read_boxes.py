@@ -289,6 +289,18 @@ def test_a_bad_text_file(line, message, tmp_path):
         read(tmp_path)
 
 
+def test_a_yaml_with_lists_of_files(tmp_path):
+    """As darknet has it, with one split that is not there."""
+    forms.as_yolo_plain(tmp_path / "data")
+    write(tmp_path / "train.txt", "data/a.png\ndata/b.png\n")
+    write(tmp_path / "val.txt", "./data/e.png\n")
+    path = write(tmp_path / "d.yaml", "train: train.txt\nval: [val.txt]\ntest: gone\nnames: {0: bolt, 1: nut}")
+    found = rows(read(path))
+    assert {name: split for name, (split, _) in found.items()} == {"a.png": "train", "b.png": "train", "e.png": "val"}
+    assert_label(found["a.png"][1], expected(scenes()[0]))
+    assert "d.yaml names test: gone, where no pictures are" in read(path).notes
+
+
 def test_a_yaml_that_leads_nowhere(tmp_path):
     path = write(tmp_path / "data.yaml", "train: nowhere\nnames: [a]")
     with pytest.raises(DataError, match="names train: nowhere, but no pictures are there"):

@@ -109,8 +109,8 @@ def _below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
         return
     try:
         entries = [entry for entry in os.scandir(folder) if not is_junk(entry.name)]
-    except OSError as error:
-        raise DataError(f"Cannot read the folder {folder}: {error.strerror}. Check its rights.") from error
+    except OSError:  # where it is the one that was asked for, folders.py says so
+        return
     for entry in entries:
         is_link = entry.is_symlink()  # asked of the file system only where it must be; a link to itself is no error
         if os.path.isdir(entry.path) if is_link else entry.is_dir():

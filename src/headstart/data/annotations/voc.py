@@ -68,8 +68,11 @@ def _box(one: ElementTree.Element, path: Path) -> Box:
 
 
 def _is_annotation(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"<annotation" in file.read(_HEAD)
+    try:
+        with path.open("rb") as file:
+            return b"<annotation" in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _root(path: Path) -> ElementTree.Element:

@@ -66,7 +66,9 @@ def read_yaml(path: Path) -> Raw:
         split = split_name(str(key))
         for one in given if isinstance(given, list) else [given]:
             if split and one:
-                rows += [Row(picture, None, split) for picture in _pictures(str(one), base, path)]
+                pictures = _pictures(str(one), base, path)
+                rows += [Row(picture, None, split) for picture in pictures]
+                notes += [] if pictures else [f"{path.name} names {key}: {one}, where no pictures are"]
     if not rows:
         places = listed(f"{key}: {content[key]}" for key in content if split_name(str(key)))
         raise DataError(f"{path} names {places}, but no pictures are there. Correct its paths.")
@@ -152,7 +154,10 @@ def _parsed(line: str, keypoints: bool) -> tuple[int, tuple[float, float, float,
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}. Check its rights.") from error
     return [line for line in text.splitlines() if line.strip()]
 
 
