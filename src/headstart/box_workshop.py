@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart.backbones.base import Backbone
-from headstart.engine.detector import Detector, Network, detect, head_cost, levels_of, sized
+from headstart.engine.detector import Detector, Network, Trainee, detect, head_cost, levels_of, sized
 from headstart.engine.fastest import fastest
 from headstart.engine.maps import Looks, Maps, cached_maps, fit_on_disk
 from headstart.engine.scenes import Scenes
@@ -21,6 +21,7 @@ from headstart.evidence.planner import Tried, Work
 from headstart.evidence.sureness import sureness
 from headstart.problem import Problem
 from headstart.strategies.base import Strategy, Trained
+from headstart.strategies.frozen import Frozen
 from headstart.tasks.boxes import boxed
 from headstart.tasks.detection import Detection
 from headstart.tasks.pyramid import Levels
@@ -38,11 +39,14 @@ class SolvedBoxes:
     strategy: Strategy
     cut: int
     detector: Detector
+    first: Trained | None = None  # how the head that it started from was trained
 
 
 @dataclass(kw_only=True)
 class BoxWorkshop(Workshop):
     """A problem of boxes and a backbone at its canvas, with everything that strategies share."""
+
+    first: tuple[Trained, Trainee] | None = None  # the head alone, trained: what all else starts from
 
     @property
     def probed(self) -> list[Probed]:
@@ -120,6 +124,7 @@ class BoxWorkshop(Workshop):
             looks=looks,
             views=self._maps(looks, strategy.views, rows) if cache else (),
             seed=self.seed,
+            head=self.first[1].head if self.first is not None and strategy.from_probe else None,
         )
 
     def _kept_at(self, strategy: Trained) -> tuple[int, ...]:
@@ -154,6 +159,8 @@ class BoxWorkshop(Workshop):
             ready = replace(scenes, checkpoint=self.trials.checkpoint(key))
             trainee = train_detector(strategy, ready, self.levels, self.class_names)
             self.trials.put_trainee(key, trainee)
+        if isinstance(strategy, Frozen) and n_train is None:
+            self.first = (strategy, trainee)
         detector = Detector(
             class_names=self.class_names,
             canvas=self.canvas,
@@ -171,7 +178,12 @@ class BoxWorkshop(Workshop):
         scores = calibrated(ready, found)
         return Tried(
             strategy=strategy,
-            solved=SolvedBoxes(strategy=strategy, cut=strategy.cut(self.backbone.n_stages), detector=ready),
+            solved=SolvedBoxes(
+                strategy=strategy,
+                cut=strategy.cut(self.backbone.n_stages),
+                detector=ready,
+                first=self.first[0] if self.first is not None and strategy.from_probe else None,
+            ),
             scores=scores,
             score=self.judge.score(scores),
             seconds=seconds,

@@ -1,6 +1,7 @@
 """Train a detector on what is above a cut, from cached maps or from the pictures themselves; Lightning runs the loop.
 
-What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds boxes better than
+A head that was trained alone is where training of the stages below it starts from (LP-FT, Kumar et al. 2022,
+arXiv:2202.10054). What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds boxes better than
 the last step's own, and spares looking at validation in every epoch.
 """
 
@@ -39,7 +40,10 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
     start = time.perf_counter()
     torch.manual_seed(scenes.seed)
     upper = resumable(strategy, scenes)
-    module = Detecting(strategy, scenes, upper, build(upper, levels, class_names))
+    network = build(upper, levels, class_names)
+    if scenes.head is not None:
+        network.head.load_state_dict(dict(scenes.head))
+    module = Detecting(strategy, scenes, upper, network)
     average = Average(module)
     rows: Any = range(len(scenes.items))
     loader = DataLoader(
