@@ -115,7 +115,7 @@ def test_overlaps_are_those_of_pixels():
 @pytest.mark.parametrize(
     ("stated", "ending"),
     [
-        ((50, 50), "(50 × 50 stated, 100 × 100 in the file), as of a larger or smaller copy: their boxes were scaled"),
+        ((50, 50), "(50 × 50 stated, 100 × 100 as it opens), as of a larger or smaller copy: their boxes were scaled"),
         ((120, 90), "of another shape: their boxes were taken as they are"),
     ],
 )
@@ -129,7 +129,7 @@ def test_another_size_than_stated(stated, ending):
 def test_a_picture_on_its_side():
     one = {"width": 60, "height": 80, "boxes": drawn([("bolt", 5, 5, 20, 20)])}
     done, findings = found(make([one], size=(80, 60), fill=("bolt", 1, 1, 30, 30)))
-    assert "1 image of another size than stated (60 × 80 stated, 80 × 60 in the file)" in findings["picture size"]
+    assert "1 image of another size than stated (60 × 80 stated, 80 × 60 as it opens)" in findings["picture size"]
     assert boxes(done) == [("bolt", 5, 5, 20, 20)]
 
 

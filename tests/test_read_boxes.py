@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -336,6 +337,16 @@ def test_the_columns_may_be_named(tmp_path):
     assert read(path, reading=Reading(input="left_eye", label="kind", task="classification")).column("label") == [
         "round"
     ]
+
+
+def test_a_data_frame_of_boxes(tmp_path):
+    paint_all(tmp_path, scenes())
+    frame = pd.read_csv(forms.as_csv(tmp_path)).assign(split=lambda f: f["split"].where(f["split"] != "train"))
+    frame["filename"] = [str(tmp_path / name) for name in frame["filename"]]
+    found = rows(read(frame))
+    for one in scenes():
+        assert_label(found[one.name][1], expected(one))
+    assert [split for split, _ in found.values()] == ["", "", "", "", "val", "test"]
 
 
 def test_a_picture_on_two_sides(tmp_path):

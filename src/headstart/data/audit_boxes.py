@@ -55,7 +55,7 @@ def _stated_sizes(state: State) -> State:
         about = kinds == kind
         if about.any():
             said, found = pairs[int(about.to_numpy().argmax())]
-            shown = f"{said[0]} × {said[1]} stated, {found[0]} × {found[1]} in the file"
+            shown = f"{said[0]} × {said[1]} stated, {found[0]} × {found[1]} as it opens"
             text = f"{state.count(about.sum())} of another size than stated ({shown}), {ending}."
             state = state.found("picture size", "warning", text, about)
     return state

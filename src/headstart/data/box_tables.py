@@ -194,7 +194,7 @@ def _is_of_pictures(
 ) -> bool:
     """Whether a column has one value a picture. DataError where it must, since the split goes by it, and does not."""
     for (_, picture), rows in of_picture.items():
-        if any(values[row] != values[rows[0]] for row in rows):
+        if len({"" if is_missing(values[row]) else str(values[row]) for row in rows}) > 1:
             if not needed:
                 return False
             raise DataError(
