@@ -1,8 +1,8 @@
 """Train a detector on what is above a cut, from cached maps or from the pictures themselves; Lightning runs the loop.
 
 A head that was trained alone is where training of the stages below it starts from (LP-FT, Kumar et al. 2022,
-arXiv:2202.10054). What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds boxes better than
-the last step's own, and spares looking at validation in every epoch.
+arXiv:2202.10054). What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds
+boxes better than the last step's own, and spares looking at validation in every epoch.
 """
 
 from __future__ import annotations
