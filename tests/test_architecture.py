@@ -32,7 +32,7 @@ FLOORS = [
     {"workshop", "items"},
     {"box_workshop"},
     {"adapt", "weighing"},
-    {"across"},
+    {"across", "adapt_boxes"},
     {"deploy", "report"},
     {"inductive", "clustering"},
     {"detection", "traditional", "transductive"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -289,6 +290,18 @@ def test_a_bad_text_file(line, message, tmp_path):
         read(tmp_path)
 
 
+def test_a_yaml_with_lists_of_files(tmp_path):
+    """As darknet has it, with one split that is not there."""
+    forms.as_yolo_plain(tmp_path / "data")
+    write(tmp_path / "train.txt", "data/a.png\ndata/b.png\n")
+    write(tmp_path / "val.txt", "./data/e.png\n")
+    path = write(tmp_path / "d.yaml", "train: train.txt\nval: [val.txt]\ntest: gone\nnames: {0: bolt, 1: nut}")
+    found = rows(read(path))
+    assert {name: split for name, (split, _) in found.items()} == {"a.png": "train", "b.png": "train", "e.png": "val"}
+    assert_label(found["a.png"][1], expected(scenes()[0]))
+    assert "d.yaml names test: gone, where no pictures are" in read(path).notes
+
+
 def test_a_yaml_that_leads_nowhere(tmp_path):
     path = write(tmp_path / "data.yaml", "train: nowhere\nnames: [a]")
     with pytest.raises(DataError, match="names train: nowhere, but no pictures are there"):
@@ -309,6 +322,31 @@ def test_columns_of_a_picture_stay(tmp_path):
     assert read(path, reading=Reading(group="patient")).groups == ["p1", "p2"]
     with pytest.raises(DataError, match=r"a\.png has rows with different values of 'drawn_by'"):
         read(path, reading=Reading(group="drawn_by"))
+
+
+def test_the_columns_may_be_named(tmp_path):
+    paint(tmp_path / "a.png", (40, 30))
+    header = ["left_eye", "kind", "class", "x", "y", "w", "h"]
+    path = write_csv(tmp_path / "boxes.csv", header, [["a.png", "round", "bolt", 1, 2, 3, 4]])
+    dataset = read(path, reading=Reading(input="left_eye", label="kind"))
+    assert annotation_of(dataset.column("label")[0]).boxes == (("round", 1, 2, 3, 4, False),)
+    again = read(path, reading=Reading(input="left_eye", label=dataset.label_name, task="detection"))
+    assert [one.name for one in annotation_of(again.column("label")[0]).boxes] == ["bolt"]
+    with pytest.raises(DataError, match="There is no column 'sort'"):
+        read(path, reading=Reading(input="left_eye", label="sort"))
+    assert read(path, reading=Reading(input="left_eye", label="kind", task="classification")).column("label") == [
+        "round"
+    ]
+
+
+def test_a_data_frame_of_boxes(tmp_path):
+    paint_all(tmp_path, scenes())
+    frame = pd.read_csv(forms.as_csv(tmp_path)).assign(split=lambda f: f["split"].where(f["split"] != "train"))
+    frame["filename"] = [str(tmp_path / name) for name in frame["filename"]]
+    found = rows(read(frame))
+    for one in scenes():
+        assert_label(found[one.name][1], expected(one))
+    assert [split for split, _ in found.values()] == ["", "", "", "", "val", "test"]
 
 
 def test_a_picture_on_two_sides(tmp_path):
@@ -339,6 +377,41 @@ def test_a_row_with_half_a_box(tmp_path):
         read(write_csv(tmp_path / "boxes.csv", header, [["a.png", "bolt", 1, "", 3, 4]]))
     with pytest.raises(DataError, match=r"a\.png: the box .* has no class name"):
         read(write_csv(tmp_path / "boxes.csv", header, [["a.png", "", 1, 2, 3, 4]]))
+
+
+# what lies beside
+
+
+def test_masks_and_results_beside_are_no_pictures(tmp_path):
+    """Files with the names of pictures, in folders where no annotated picture stands."""
+    forms.as_voc(tmp_path / "voc")
+    paint(tmp_path / "voc" / "SegmentationClass" / "a.png", (40, 30))
+    assert len(read(tmp_path / "voc")) == 6
+    forms.as_yolo_plain(tmp_path / "yolo")
+    paint(tmp_path / "yolo" / "runs" / "drawn.png", (40, 30))
+    dataset = read(tmp_path / "yolo")
+    assert len(dataset) == 6
+    assert "1 picture in folders without any text file: not read" in dataset.notes
+    forms.as_coco(tmp_path / "coco")
+    paint(tmp_path / "coco" / "images" / "more.png", (40, 30))
+    paint(tmp_path / "coco" / "masks" / "a.png", (40, 30))
+    dataset = read(tmp_path / "coco")
+    assert len(dataset) == 6
+    assert "1 picture that no annotation file lists: not read" in dataset.notes
+
+
+def test_a_file_is_read_anew_each_time(tmp_path):
+    path = forms.as_coco(tmp_path) / "instances_train2017.json"
+    assert len(read(path)) == 4
+    write_json(path, coco(scenes()[:2]))
+    assert len(read(path)) == 2
+
+
+def test_a_link_back_up_is_not_followed(tmp_path):
+    forms.as_coco(tmp_path)
+    (tmp_path / "images" / "up").symlink_to(tmp_path)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    assert len(read(tmp_path)) == 6
 
 
 # telling forms apart

@@ -200,7 +200,7 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     if isinstance(strategy, Probe):
         return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names)))
     views = ", on random views" if planner.on_views(strategy) else ""
-    if cut == 0:
+    if cut in (0, len(names)):
         return f"{strategy.title}{views}"
     own_title = strategy.needs_target or registry.plugin_name(strategy) == "lora"
     what = strategy.title if own_title else "trained"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart.backbones.base import Backbone
-from headstart.engine.detector import Detector, Network, detect, head_cost, levels_of, sized
+from headstart.engine.detector import Detector, Network, Trainee, detect, head_cost, levels_of, sized
 from headstart.engine.fastest import fastest
 from headstart.engine.maps import Looks, Maps, cached_maps, fit_on_disk
 from headstart.engine.scenes import Scenes
@@ -21,11 +21,14 @@ from headstart.evidence.planner import Tried, Work
 from headstart.evidence.sureness import sureness
 from headstart.problem import Problem
 from headstart.strategies.base import Strategy, Trained
+from headstart.strategies.frozen import Frozen
+from headstart.tasks.boxes import boxed
+from headstart.tasks.detection import Detection
 from headstart.tasks.pyramid import Levels
 from headstart.workshop import Workshop
 
 STEP = 32  # pixels: sides of a canvas are multiples of it
-SHORTEST, LONGEST = 320, 640  # of the longer side of a canvas
+SHORTEST, LONGEST = 416, 640  # of the longer side of a canvas
 LEAST_BOX = 24.0  # pixels of the canvas, that nine in ten boxes are to have at their shorter side
 
 
@@ -36,11 +39,14 @@ class SolvedBoxes:
     strategy: Strategy
     cut: int
     detector: Detector
+    first: Trained | None = None  # how the head that it started from was trained
 
 
 @dataclass(kw_only=True)
 class BoxWorkshop(Workshop):
     """A problem of boxes and a backbone at its canvas, with everything that strategies share."""
+
+    first: tuple[Trained, Trainee] | None = None  # the head alone, trained: what all else starts from
 
     @property
     def probed(self) -> list[Probed]:
@@ -54,6 +60,12 @@ class BoxWorkshop(Workshop):
             return run_as(self.backbone, self.way)
         found = fastest(self.backbone, self.modality, self.items, self.progress)
         return run_as(self.backbone, light(found.way))
+
+    @property
+    def task(self) -> Detection:
+        """What the boxes are."""
+        assert isinstance(self.problem.task, Detection), "a workshop for boxes takes boxes"
+        return self.problem.task
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -112,13 +124,16 @@ class BoxWorkshop(Workshop):
             looks=looks,
             views=self._maps(looks, strategy.views, rows) if cache else (),
             seed=self.seed,
+            head=self.first[1].head if self.first is not None and strategy.from_probe else None,
         )
 
     def _kept_at(self, strategy: Trained) -> tuple[int, ...]:
         """Of the stages that the head reads those below the cut, and the one that the rest goes on from."""
         cut = strategy.cut(self.backbone.n_stages)
-        goes_on = {cut - 1} if 0 < cut <= max(self.read) else set()
-        return tuple(sorted({stage for stage in self.read if stage < cut} | goes_on))
+        if self.levels is None:
+            return self.backbone.read_above(cut)
+        goes_on = self.backbone.read_above(cut) if cut <= max(self.read) else ()
+        return tuple(sorted({*goes_on, *(stage for stage in self.read if stage < cut)}))
 
     def _maps(self, looks: Looks, n_views: int, rows: np.ndarray) -> tuple[Maps, ...]:
         """Maps of these rows in every view, told of all items; none where the disk is too small."""
@@ -144,6 +159,8 @@ class BoxWorkshop(Workshop):
             ready = replace(scenes, checkpoint=self.trials.checkpoint(key))
             trainee = train_detector(strategy, ready, self.levels, self.class_names)
             self.trials.put_trainee(key, trainee)
+        if isinstance(strategy, Frozen) and n_train is None:
+            self.first = (strategy, trainee)
         detector = Detector(
             class_names=self.class_names,
             canvas=self.canvas,
@@ -157,11 +174,16 @@ class BoxWorkshop(Workshop):
         """The detector with its confidences fitted on validation, and what that says of it."""
         val = self.problem.rows["val"]
         found = self.found(detector, val)
-        ready = replace(detector, confidence=sureness(self.problem.task, self.problem.y[val], found))
+        ready = replace(detector, confidence=sureness(self.task, self.problem.y[val], found))
         scores = calibrated(ready, found)
         return Tried(
             strategy=strategy,
-            solved=SolvedBoxes(strategy=strategy, cut=strategy.cut(self.backbone.n_stages), detector=ready),
+            solved=SolvedBoxes(
+                strategy=strategy,
+                cut=strategy.cut(self.backbone.n_stages),
+                detector=ready,
+                first=self.first[0] if self.first is not None and strategy.from_probe else None,
+            ),
             scores=scores,
             score=self.judge.score(scores),
             seconds=seconds,
@@ -176,9 +198,10 @@ class BoxWorkshop(Workshop):
 
     def found(self, detector: Detector, rows: np.ndarray) -> np.ndarray:
         """What a detector finds in the pictures at `rows`, (n,) of Detections in pixels, as its network scores them."""
-        network = self.backbone
-        if detector.changes is not None:
-            network = run_as(network.adapted(detector.changes), in_float32(self.runner.way))
+        if detector.levels is None:
+            network = self.backbone if detector.changes is None else self.backbone.adapted(detector.changes)
+        elif detector.changes is not None:
+            network = run_as(self.backbone.adapted(detector.changes), in_float32(self.runner.way))
         else:
             network = self.runner
         whole: Network = detector.network(network)
@@ -192,8 +215,6 @@ class BoxWorkshop(Workshop):
 
 def calibrated(detector: Detector, found: np.ndarray) -> np.ndarray:
     """Detections (n,) with confidences that mean what they say."""
-    from headstart.tasks.boxes import boxed
-
     return boxed([detector.calibrated(one) for one in found])
 
 

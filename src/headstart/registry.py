@@ -74,7 +74,9 @@ MODALITIES = Registry(
     "modalities", "Modality", frozenset({"augment", "base", "classical", "drawing", "frames", "headers"})
 )
 BACKBONES = Registry(
-    "backbones", "Backbone", frozenset({"base", "catalog", "changes", "fetch", "fold", "pixels", "resume"})
+    "backbones",
+    "Backbone",
+    frozenset({"base", "catalog", "changes", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}),
 )
 TASKS = Registry(
     "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})

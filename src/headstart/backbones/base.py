@@ -165,6 +165,14 @@ class Backbone(ABC):
             found.append((one.shape[1], one.shape[2], one.shape[3]) if one.ndim == 4 else None)
         return tuple(found)
 
+    def read_above(self, cut: int) -> tuple[int, ...]:
+        """The stages below `cut` whose whole outputs the stages above it, or the network's own head, go on from."""
+        return (cut - 1,) if cut else ()
+
+    def runs_again(self, stage: int) -> bool:
+        """Whether a stage is run even when it is frozen, since what it gives depends on a head that is trained."""
+        return False
+
     def detector(self, upper: Resumable, class_names: Sequence[str]) -> nn.Module | None:
         """A ready-made detector's own module around what is trained; None for a backbone that needs a head put on."""
         return None

@@ -242,12 +242,21 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
         )
     return Located(
         name=name,
-        family="transformers",
+        family="detectors" if _detects(folder) else "transformers",
         folder=folder,
         source=source,
         licence=_licence(folder / "README.md"),
         sha256=_sha256_of_all(weights),
     )
+
+
+def _detects(folder: Path) -> bool:
+    """Whether the folder holds a network that was saved with its heads for boxes and classes."""
+    try:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ()
+    except (OSError, ValueError, AttributeError):
+        return False  # the family that loads it says what is wrong
+    return any(str(name).endswith("ForObjectDetection") for name in saved)
 
 
 def _located_continued(name: str, folder: Path, source: str) -> Located:

@@ -85,7 +85,7 @@ class Resumable(nn.Module):
 
     @contextmanager
     def resumed(self, maps: Mapping[int, Tensor] | None) -> Iterator[None]:
-        """Frozen stages hand back these maps in the block, and that of the stage below the cut where they have none."""
+        """Frozen stages hand back these maps in the block; those that nothing reads a stand-in of the same shape."""
         self._maps = maps
         try:
             yield
@@ -123,9 +123,15 @@ class Resumable(nn.Module):
     @torch.no_grad()
     def _hand_back(self, example: Mapping[str, Tensor]) -> None:
         """Let every frozen module return the activation, in the form of its own output on the example."""
-        frozen = [path for stage in self.backbone[0].stages[: self.cut] for path in stage.modules]
+        backbone = self.backbone[0]
+        stage_of = {
+            path: index
+            for index, stage in enumerate(backbone.stages[: self.cut])
+            for path in stage.modules
+            if not backbone.runs_again(index)
+        }
         outputs: dict[str, Any] = {}
-        modules = {path: self.network.get_submodule(path) for path in frozen}
+        modules = {path: self.network.get_submodule(path) for path in stage_of}
         hooks = [
             module.register_forward_hook(lambda _m, _a, output, path=path: outputs.__setitem__(path, output))
             for path, module in modules.items()
@@ -134,9 +140,10 @@ class Resumable(nn.Module):
         self(example)
         for hook in hooks:
             hook.remove()
-        stage_of = {path: i for i, stage in enumerate(self.backbone[0].stages) for path in stage.modules}
+        ends = {stage.modules[-1] for stage in backbone.stages}
         for path, module in modules.items():
-            module.forward = HandsBack(self, module.forward, outputs[path], stage_of[path])
+            stage = stage_of[path] if path in ends else None
+            module.forward = HandsBack(self, module.forward, outputs[path], stage)
 
     def for_predictions(self, frozen: Backbone) -> Resumable:
         """Ready to predict; below the cut it holds the tensors of `frozen`, which runs those stages from now on."""
@@ -158,8 +165,9 @@ class Resumable(nn.Module):
 class HandsBack:
     """The `forward` of a frozen module: the map that its network was given, or what it gave before."""
 
-    def __init__(self, owner: Resumable, original: Any, output: Any, stage: int) -> None:
+    def __init__(self, owner: Resumable, original: Any, output: Any, stage: int | None) -> None:
         self.owner, self.original, self.stage, self.rest = owner, original, stage, None
+        self.shape = tensor_of(output).shape[1:]
         if not isinstance(output, Tensor):  # sizes and the like are the same for every example; tensors are not read
             self.rest = tuple(None if isinstance(value, Tensor) else value for value in output[1:])
 
@@ -168,8 +176,16 @@ class HandsBack:
         maps = self.owner._maps
         if maps is None:
             return self.original(*args, **kwargs)
-        activation = maps.get(self.stage, maps[self.owner.cut - 1])
-        return activation if self.rest is None else (activation, *self.rest)
+        known = None if self.stage is None else maps.get(self.stage)
+        given = self.unread(maps) if known is None else known
+        return given if self.rest is None else (given, *self.rest)
+
+    def unread(self, maps: Mapping[int, Tensor]) -> Tensor:
+        """What stands for an output that no later stage reads: of its shape, so that the code between does not mind."""
+        if self.owner.backbone[0].modality != "image":  # texts are of any length: the map at the cut has the right one
+            return maps[self.owner.cut - 1]
+        some = next(iter(maps.values()))
+        return some.new_zeros(1).expand(len(some), *self.shape)
 
 
 def _copy(backbone: Backbone, cut: int) -> nn.Module:

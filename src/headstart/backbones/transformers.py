@@ -119,7 +119,7 @@ class Transformers(Backbone):
         reader: _Reader,
         classifier: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(network, stages, provenance, reader.to_json() | {"config": _config_sha256(network)})
+        super().__init__(network, stages, provenance, reader.to_json() | {"config": config_sha256(network)})
         self.reader, self._classifier = reader, classifier
         self.modality = "text" if isinstance(reader, _Texts) else "image"
         if isinstance(reader, Pixels):
@@ -132,7 +132,7 @@ class Transformers(Backbone):
             import transformers
         except ImportError:
             raise MissingExtraError("transformers", "text") from None
-        config = _read_json(located, "config.json")
+        config = read_json(located, "config.json")
         family = _family(config, located)
         with quietly():
             try:
@@ -247,7 +247,7 @@ def _texts(located: Located, config: Mapping[str, Any], family: Family) -> _Text
 
 def _pixels(located: Located) -> Pixels:
     """What preprocessor_config.json says, but for its crop: the whole picture is squashed to the side it ends with."""
-    saved = _read_json(located, "preprocessor_config.json")
+    saved = read_json(located, "preprocessor_config.json")
     size = saved.get("crop_size") if saved.get("do_center_crop") else None
     normalised = saved.get("do_normalize", True)
     return Pixels(
@@ -275,7 +275,8 @@ def _side(size: int | Mapping[str, int]) -> int:
     return size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
 
 
-def _read_json(located: Located, name: str) -> dict[str, Any]:
+def read_json(located: Located, name: str) -> dict[str, Any]:
+    """What a settings file beside the weights holds. BackboneError when it cannot be read."""
     try:
         return json.loads((located.folder / name).read_text())
     except (OSError, ValueError) as error:
@@ -321,7 +322,7 @@ def _stages(family: Family, network: nn.Module, located: Located) -> list[Stage]
     return stages
 
 
-def _config_sha256(network: Any) -> str:
+def config_sha256(network: Any) -> str:
     """sha256 of the settings that, with the same weights, give other features: activation, heads, epsilon …"""
     settings = {k: v for k, v in network.config.to_dict().items() if k not in NOT_SETTINGS}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -3,7 +3,8 @@
 A check is a function from one `State` to the next: it may leave rows out, mend labels and add findings. To add one,
 write it and name it in `_checks`. A given test split is never changed for the sake of train: its copies, conflicts and
 classes that train lacks stay. Only what cannot be scored leaves it, an item that cannot be read or has no label, and
-spaces around its labels are taken off. At boxes audit_boxes.py looks, at how the splits fit one another audit_splits.py.
+spaces around its labels are taken off. Boxes are looked at in audit_boxes.py, and how the splits fit one another in
+audit_splits.py.
 """
 
 from __future__ import annotations

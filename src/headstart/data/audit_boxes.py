@@ -55,7 +55,7 @@ def _stated_sizes(state: State) -> State:
         about = kinds == kind
         if about.any():
             said, found = pairs[int(about.to_numpy().argmax())]
-            shown = f"{said[0]} × {said[1]} stated, {found[0]} × {found[1]} in the file"
+            shown = f"{said[0]} × {said[1]} stated, {found[0]} × {found[1]} as it opens"
             text = f"{state.count(about.sum())} of another size than stated ({shown}), {ending}."
             state = state.found("picture size", "warning", text, about)
     return state
@@ -147,8 +147,8 @@ def _nearly_doubled(state: State) -> State:
     if not pairs.any():
         return state
     text = (
-        f"{_number(pairs.sum(), 'pair')} of boxes of one class overlap by more than "
-        f"{100 * NEARLY_SAME:.0f} %, kept: likely one object that was drawn twice."
+        f"Boxes of one class that overlap by more than {100 * NEARLY_SAME:.0f} %, kept: "
+        f"{_number(pairs.sum(), 'pair')}, each likely one object that was drawn twice."
     )
     return state.found("near-duplicate box", "warning", text, pairs > 0)
 

@@ -64,6 +64,8 @@ def names_in(label: Any) -> Sequence[str]:
         label = annotation_of(label)
     if isinstance(label, Annotation):
         return list(label.counted)
+    if label is None:
+        return ()
     return (label,) if isinstance(label, str) else label
 
 

@@ -38,6 +38,7 @@ _PICTURES = ("image_name", "image_id", "imageid", "image_file", "img_path")  # b
 _LISTS_OF_EDGES = ("bbox", "bboxes", "boxes")
 _LISTS_OF_NAMES = ("category", "categories", "label", "labels", "class", "classes", "name", "names")
 _SAMPLE = 200  # pictures that are looked at
+_BOXES = "boxes"  # what the column of labels is called
 _ONE_CLASS = "object"  # where no column tells classes apart
 
 
@@ -54,13 +55,16 @@ def with_boxes(raw: Raw, wish: Wish) -> Raw:
     """One row a picture, with the column of boxes as the label; the same `raw` where it is no table of boxes."""
     if raw.input or wish.label == "" or not len(raw):
         return raw
+    if wish.label == _BOXES and _BOXES not in raw.columns:  # what an earlier look at such a table called its labels
+        wish = replace(wish, label=None)
     picture = _picture_column(raw, wish.input)
-    if picture is None:
+    if picture is None or (wish.label and wish.label not in raw.columns):
         return raw
     objects = [wish.label] if wish.label else [name for name in _OBJECTS if name in raw.columns]
     for name in objects:
-        if name in raw.columns and (boxes := _of_objects(raw.columns[name])):
-            return replace(raw, columns={**raw.columns, name: boxes}, input=picture, label=name)
+        if boxes := _of_objects(raw.columns[name]):
+            columns = {**raw.columns, picture: _found(raw.columns[picture], raw.folder), name: boxes}
+            return replace(raw, columns=columns, input=picture, label=name)
     edges = _edges(raw, taken={picture, wish.label})
     return _one_row_a_picture(raw, picture, edges, wish) if edges else raw
 
@@ -160,13 +164,13 @@ def _one_row_a_picture(raw: Raw, picture: str, edges: _Edges, wish: Wish) -> Raw
         if _is_of_pictures(raw.columns[name], of_picture, name in wish.rules or name.lower() == "split", name)
     }
     sizes = [_stated(raw, row, others) for row in firsts]
-    columns["boxes"] = [Annotation(tuple(boxes), s, relative) for boxes, s in zip(drawn, sizes, strict=True)]
+    columns[_BOXES] = [Annotation(tuple(boxes), s, relative) for boxes, s in zip(drawn, sizes, strict=True)]
     return replace(
         raw,
         columns=columns,
         splits=[raw.splits[row] for row in firsts] if raw.splits else None,
         input=picture,
-        label="boxes",
+        label=_BOXES,
         notes=(*raw.notes, *_notes(edges, classes, relative)),
     )
 
@@ -190,7 +194,7 @@ def _is_of_pictures(
 ) -> bool:
     """Whether a column has one value a picture. DataError where it must, since the split goes by it, and does not."""
     for (_, picture), rows in of_picture.items():
-        if any(values[row] != values[rows[0]] for row in rows):
+        if len({"" if is_missing(values[row]) else str(values[row]) for row in rows}) > 1:
             if not needed:
                 return False
             raise DataError(

@@ -15,6 +15,11 @@ _NAMES = ("name", "category", "class", "label")
 _EDGES = ("x", "y", "width", "height")
 _FORM = '[{"name": "cat", "x": 10, "y": 20, "width": 30, "height": 40}, …], [] for a picture without objects'
 
+_WAYS = (
+    "Give COCO's JSON, Pascal VOC's XML, YOLO's text files, a table with a row a box, or in Python a list a picture: "
+    f"{_FORM}."
+)
+
 
 class Box(NamedTuple):
     """One object: its class, and its top left corner and size."""
@@ -80,10 +85,7 @@ def as_annotations(values: Sequence[Any], column: str) -> list[Annotation | None
     """Each label as an `Annotation`, None where it is missing. DataError for what is no list of boxes."""
     found = [None if _is_nothing(value) else _annotation(value, column) for value in values]
     if all(one is None for one in found):
-        raise DataError(
-            f"Column {column!r} holds no boxes: all of its {len(values):,} values are missing. Give one a picture: "
-            f"{_FORM}."
-        )
+        raise DataError(f"Column {column!r} holds no boxes: all of its {len(values):,} values are missing. {_WAYS}")
     return found
 
 
@@ -145,7 +147,7 @@ def _annotation(value: Any, column: str) -> Annotation:
     if isinstance(value, Annotation):
         return value
     if not _are_boxes(value):
-        raise DataError(f"Column {column!r} holds {str(value)[:60]!r}, which is no list of boxes. Give {_FORM}.")
+        raise DataError(f"Column {column!r} holds {str(value)[:60]!r}, which is no list of boxes. {_WAYS}")
     size, boxes = None, value
     if isinstance(value, Mapping):
         size, boxes = stated_size(value.get("width"), value.get("height")), value["boxes"]

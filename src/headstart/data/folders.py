@@ -79,7 +79,8 @@ def read_folder(folder: Path) -> Raw:
         return _loose_items(top)
     raise DataError(
         f"{folder} holds nothing that can be read ({_contents(top)}). Give a folder with one folder of pictures or "
-        f".txt files for each class, or a table ({', '.join(TABLE_SUFFIXES)})."
+        f".txt files for each class, pictures with boxes (COCO, Pascal VOC, YOLO), or a table "
+        f"({', '.join(TABLE_SUFFIXES)})."
     )
 
 

@@ -49,9 +49,10 @@ class Reading:
 def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
     """Any source as a `Dataset`.
 
-    `data` is a path (folder of class folders, CSV, TSV, JSON, JSONL, Parquet, .npz, saved `datasets`), a hub id, or
-    an object (list, array of pictures (N, H, W[, C]), pandas, dict of columns, `datasets`); `labels` has one value an
-    example where the data carry none. DataError when they cannot be read or do not say what to learn.
+    `data` is a path (folder of class folders; pictures with boxes: COCO, Pascal VOC, YOLO; CSV, TSV, JSON, JSONL,
+    Parquet, .npz, saved `datasets`), a hub id, or an object (list, array of pictures (N, H, W[, C]), pandas, dict of
+    columns, `datasets`); `labels` has one value an example where the data carry none. DataError when they cannot be
+    read or do not say what to learn.
     """
     if reading.modality not in (None, ROWS):
         raise DataError(f"modality {reading.modality!r}: only {ROWS!r} can be asked for, all else is found out.")

@@ -107,7 +107,9 @@ class Model:
         if self._backbone is None:
             found = self.load_pretrained()
             changes = self.detector.changes if self.detector is not None else self.changes
-            if changes is not None:  # small changes would be lost in bfloat16
+            if self.detector is not None and self.detector.levels is None:  # it brings its own head
+                self._backbone = found if changes is None else found.adapted(changes)
+            elif changes is not None:  # small changes would be lost in bfloat16
                 self._backbone = run_as(found.adapted(changes), in_float32(self.plan.way))
             else:
                 self._backbone = run_as(found, light(self.plan.way))

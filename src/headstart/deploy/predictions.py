@@ -25,7 +25,9 @@ FILES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def prediction_table(task: Task, names: Sequence[str], scores: np.ndarray) -> pd.DataFrame:
-    """One row an item: its name, the prediction, and for classes the probability of each."""
+    """One row an item: its name, the prediction, and for classes the probability of each; for boxes how many."""
+    if scores.dtype == object:
+        return pd.DataFrame({"input": list(names), "boxes": task.decode(scores), "n": [len(one) for one in scores]})
     columns: dict[str, Any] = {"input": list(names), "prediction": task.decode(scores)}
     if task.score_names:
         columns["confidence"] = scores.max(axis=1) if len(scores) else []

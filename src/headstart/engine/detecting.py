@@ -1,7 +1,8 @@
 """Train a detector on what is above a cut, from cached maps or from the pictures themselves; Lightning runs the loop.
 
-What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds boxes better than
-the last step's own, and spares looking at validation in every epoch.
+A head that was trained alone is where training of the stages below it starts from (LP-FT, Kumar et al. 2022,
+arXiv:2202.10054). What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds
+boxes better than the last step's own, and spares looking at validation in every epoch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from headstart.strategies.base import Trained
 from headstart.tasks.pyramid import Levels
 
 AVERAGED = 0.98  # of the average stays in every step, once there were many
+LONGEST_GRADIENT = 10.0
 CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 
 
@@ -38,7 +40,10 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
     start = time.perf_counter()
     torch.manual_seed(scenes.seed)
     upper = resumable(strategy, scenes)
-    module = Detecting(strategy, scenes, upper, build(upper, levels, class_names))
+    network = build(upper, levels, class_names)
+    if scenes.head is not None:
+        network.head.load_state_dict(dict(scenes.head))
+    module = Detecting(strategy, scenes, upper, network)
     average = Average(module)
     rows: Any = range(len(scenes.items))
     loader = DataLoader(
@@ -47,8 +52,15 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
         collate_fn=lambda rows: module.collate(rows, average.n_epochs),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
-    precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
-    loop.run(module, loader, average, epochs=strategy.epochs, precision=precision, checkpoint=scenes.checkpoint)
+    loop.run(
+        module,
+        loader,
+        average,
+        epochs=strategy.epochs,
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        checkpoint=scenes.checkpoint,
+        clip=LONGEST_GRADIENT,
+    )
     module.cpu()
     module.load_state_dict(average.state, strict=False)
     head = {name: one.detach().clone() for name, one in module.network.head.state_dict().items()}

@@ -22,14 +22,18 @@ def run(
     epochs: int,
     precision: Any,
     checkpoint: Path | None,
+    clip: float = 1.0,
 ) -> None:
-    """Train the module in place; `callback` measures, keeps what is best, and writes the checkpoint."""
+    """Train the module in place; `callback` measures, keeps what is best, and writes the checkpoint.
+
+    `clip` is the longest a gradient may be.
+    """
     with without_remarks():
         trainer = pl.Trainer(
             max_epochs=epochs,
             callbacks=[callback],
             precision=precision,
-            gradient_clip_val=1.0,
+            gradient_clip_val=clip,
             devices=1,
             logger=False,
             enable_checkpointing=False,

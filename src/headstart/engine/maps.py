@@ -22,7 +22,7 @@ from headstart.engine.fastest import allowed_precision
 from headstart.engine.features import Activations, FeatureStore, array_of
 from headstart.engine.freeze import MOST_OF_THE_DISK, Filling, Pieces, cut_folder, free_bytes, view_rng
 from headstart.modalities.base import Modality
-from headstart.modalities.frames import PLAIN, Frame
+from headstart.modalities.frames import Frame
 from headstart.progress import Progress
 
 
@@ -109,12 +109,12 @@ class Looks:
     """What is kept of each picture: maps of these stages, in one view of it."""
 
     stages: tuple[int, ...]
-    view: int = 0  # 0 is the plain picture; each other number is a random frame, the same for ever
+    view: int = 0  # 0 is the plain picture; each other number is another frame, the same for ever
     upside_down: bool = False  # whether frames may turn pictures upside down
 
     def frame(self, digest: str) -> Frame:
         """How the picture of this digest is looked at."""
-        return Frame.drawn(view_rng(digest, self.view), self.upside_down) if self.view else PLAIN
+        return Frame.of_view(self.view, view_rng(digest, self.view), self.upside_down)
 
     def seen_as(self, view: int) -> Looks:
         """The same in another view."""

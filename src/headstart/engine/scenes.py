@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class Scenes:
     looks: Looks  # which maps are read, and how frames are drawn
     views: tuple[Maps, ...] = field(default=(), repr=False)  # cached maps, the plain first; empty: pictures are run
     seed: int = 0
+    head: Mapping[str, Tensor] | None = None  # a trained head to start from
     checkpoint: Path | None = None  # file to go on from, and to keep now and then
 
     def batch(self, rows: Sequence[int] | np.ndarray, draw: Sequence[np.random.Generator] | None = None) -> Scene:

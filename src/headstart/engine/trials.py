@@ -71,6 +71,8 @@ def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], 
         "cached": len(scenes.views),
     }
     sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for name, one in sorted((scenes.head or {}).items()):
+        sha.update(name.encode() + one.float().numpy().tobytes())
     for row in scenes.train:
         own = scenes.y[row]
         sha.update(scenes.digests[row].encode() + own.boxes.tobytes() + own.classes.tobytes() + own.ignored.tobytes())

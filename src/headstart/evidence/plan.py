@@ -63,6 +63,7 @@ class Plan:
     candidates: tuple[Candidate, ...] = ()  # everything that was considered, the chosen one included
     scratch: dict[str, Any] = field(default_factory=dict)  # settings of the comparison with random weights
     way: str = "float32"  # in which the frozen network was run
+    first: dict[str, Any] = field(default_factory=dict)  # settings of training the head alone, that came before
     canvas: tuple[int, int] | None = None  # height and width that pictures were resized to, where boxes are looked for
     upside_down: bool = False  # whether random views turned pictures upside down
     crosswise: bool = True  # whether cross-validation chooses where labels are few

@@ -35,6 +35,15 @@ class Frame:
         mirrored, flipped = (bool(value) for value in rng.random(2) < 0.5)
         return cls(left, top, zoom, zoom, mirrored, flipped and upside_down)
 
+    @classmethod
+    def of_view(cls, view: int, rng: np.random.Generator, upside_down: bool) -> Frame:
+        """That of a numbered view: 0 is the plain picture, the next are it turned, and then random ones follow."""
+        turned = [(False, False), (True, False), *([(False, True), (True, True)] if upside_down else [])]
+        if view >= len(turned):
+            return cls.drawn(rng, upside_down)
+        mirrored, flipped = turned[view]
+        return cls(mirrored=mirrored, flipped=flipped)
+
     def of(self, picture: Picture) -> Picture:
         """What is seen of an RGB picture, in the picture's own size."""
         w, h = picture.size

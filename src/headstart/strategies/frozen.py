@@ -16,6 +16,7 @@ class Frozen(Trained):
     """Freeze every stage; train the head on cached maps."""
 
     title: ClassVar = "head alone trained"
+    from_probe: ClassVar = False
 
     def cut(self, n_stages: int) -> int:
         """All stages lie below it."""

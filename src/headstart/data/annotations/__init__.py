@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from headstart.data.annotations import coco, voc, yolo
 from headstart.data.annotations.base import Tree
@@ -17,16 +18,16 @@ class _Form:
     """One way to keep boxes in a folder."""
 
     title: str
-    found: Callable[[Tree], Sequence[Path]]  # its files, [] where the folder is of another form
-    read: Callable[[Tree, Sequence[Path]], Raw]
-    way: str  # how to ask for it where a folder holds several
+    found: Callable[[Tree], Sequence[Any]]  # its files, [] where the folder is of another form
+    read: Callable[[Tree, Sequence[Any]], Raw]
+    way: Callable[[Sequence[Any]], str]  # what to give to have it read, where a folder holds several
 
 
 _FORMS = (  # where a folder holds several, the first one is read
-    _Form("COCO", coco.found, coco.read_folder, "the JSON file"),
-    _Form("YOLO with a YAML file", yolo.found_yaml, lambda tree, files: yolo.read_yaml(files[0]), "the YAML file"),
-    _Form("Pascal VOC", voc.found, voc.read_folder, "the folder of XML files"),
-    _Form("YOLO", yolo.found_texts, yolo.read_folder, "a folder that holds nothing else"),
+    _Form("COCO", coco.found, coco.read_folder, lambda files: f"the JSON file: {files[0].path}"),
+    _Form("YOLO's YAML", yolo.found_yaml, yolo.read_first, lambda files: f"the YAML file: {files[0]}"),
+    _Form("Pascal VOC", voc.found, voc.read_folder, lambda files: f"the folder of XML files: {files[0].parent}"),
+    _Form("YOLO", yolo.found_texts, yolo.read_folder, lambda files: "a folder without the rest"),
 )
 
 
@@ -41,27 +42,19 @@ def read_annotated_folder(folder: Path) -> Raw | None:
     form, files = held[0]
     raw = form.read(tree, files)
     others = [
-        f"{other.title} (for it give {other.way}{_given(other, files)})"
+        f"{other.title} (for it give {other.way(files)})"
         for other, files in held[1:]
-        if other.title.split()[0] != form.title.split()[0]
+        if not form.title.startswith(other.title)  # the text files that the YAML file speaks of
     ]
-    note = f"boxes read from {form.title}"
-    if others:
-        note += f", though there is also {' and '.join(others)}"
-    return replace(raw, name=folder.resolve().name, notes=(note, *raw.notes))
+    beside = f", though there is also {' and '.join(others)}" if others else ""
+    return replace(raw, name=folder.resolve().name, notes=(f"boxes read from {form.title}{beside}", *raw.notes))
 
 
 def read_annotated_file(path: Path) -> Raw | None:
     """One file that stands for many pictures: COCO's JSON or YOLO's YAML; None where it is neither."""
     suffix = path.suffix.lower()
-    if suffix == ".json" and coco.is_coco(path):
-        return coco.read_file(path)
+    if suffix == ".json" and (file := coco.opened(path)):
+        return coco.read_file(file)
     if suffix in {".yaml", ".yml"} and yolo.is_yolo(path):
         return yolo.read_yaml(path)
     return None
-
-
-def _given(form: _Form, files: Sequence[Path]) -> str:
-    if form.title == "YOLO":
-        return ""
-    return f": {files[0].parent if form.title == 'Pascal VOC' else files[0]}"

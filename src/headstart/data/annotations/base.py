@@ -18,6 +18,7 @@ from headstart.errors import DataError
 
 MOST_FILES = 500_000  # at which the look ends: someone gave a whole disk
 _LISTS = {"train.txt": "train", "val.txt": "val", "valid.txt": "val", "test.txt": "test", "trainval.txt": "train"}
+_PICTURE_FOLDERS = {"images", "jpegimages", "imgs", "img"}  # rather than those of masks
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "splits", ".")
 
 
@@ -75,6 +76,12 @@ class Tree:
         sure = len(ranked) == 1 or (len(ranked) > 1 and ranked[0][0] < ranked[1][0])
         return ranked[0][1] if sure else None
 
+    def beside(self, pictures: Iterable[Path]) -> list[Path]:
+        """The other pictures in the folders of these; not those in folders of masks, or of drawn results."""
+        known = set(pictures)
+        folders = {path.parent for path in known}
+        return [path for path in self.pictures if path.parent in folders and path not in known]
+
     def folder_split(self, path: Path) -> str:
         """The split that a folder on the way to a file is named after: "train" for train2017/; else ""."""
         try:
@@ -101,21 +108,23 @@ def _below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
     if real in seen:
         return
     try:
-        entries = [Path(entry.path) for entry in os.scandir(folder) if not is_junk(entry.name)]
-    except OSError as error:
-        raise DataError(f"Cannot read the folder {folder}: {error.strerror}. Check its rights.") from error
-    yield from (path for path in entries if path.is_file())
-    for path in entries:
-        if path.is_dir():
-            yield from _below(path, seen | {real})
+        entries = [entry for entry in os.scandir(folder) if not is_junk(entry.name)]
+    except OSError:  # where it is the one that was asked for, folders.py says so
+        return
+    for entry in entries:
+        is_link = entry.is_symlink()  # asked of the file system only where it must be; a link to itself is no error
+        if os.path.isdir(entry.path) if is_link else entry.is_dir():
+            yield from _below(Path(entry.path), seen | {real})
+        elif os.path.isfile(entry.path) if is_link else entry.is_file():
+            yield Path(entry.path)
 
 
-def _rank(path: Path, wanted: PurePosixPath, near: Path, split: str) -> tuple[bool, bool, int]:
-    """Smaller is likelier: the same folders, a folder of that split, few folders away."""
+def _rank(path: Path, wanted: PurePosixPath, near: Path, split: str) -> tuple[bool, bool, bool, int]:
+    """Smaller is likelier: the same folders, a folder of that split, one for pictures, few folders away."""
     same = path.parts[-len(wanted.parts) :] == wanted.parts
     of_split = bool(split) and split in map(split_word, path.parts[:-1])
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(path.parts, near.parts, strict=False)))
-    return not same, not of_split, -shared
+    return not same, not of_split, path.parent.name.lower() not in _PICTURE_FOLDERS, -shared
 
 
 def _stems(path: Path) -> list[str]:

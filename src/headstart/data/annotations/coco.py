@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,73 +21,91 @@ from headstart.errors import DataError, listed
 
 _KEYS = ("images", "annotations", "categories")
 _OWN = {"id", "file_name", "width", "height"}  # of an image; the rest are columns
+_MOST_FILES = 100  # JSON files that are looked into, the uppermost first
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels"}
 
 
-def is_coco(path: Path) -> bool:
-    """Whether a JSON file has COCO's three lists; those of captions and of pictures alone have not."""
-    return _content(path) is not None
+@dataclass(frozen=True)
+class Coco:
+    """A JSON file with COCO's three lists; those of captions, and of pictures alone, lack one."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def names(self) -> set[str]:
+        """The file names of its pictures."""
+        return {str(image.get("file_name")) for image in self.content["images"]}
 
 
-def found(tree: Tree) -> list[Path]:
-    """The COCO files of a folder; of those that describe the same split in other ways, the one of instances."""
-    return [path for path in tree.of(".json") if is_coco(path)]
+def found(tree: Tree) -> list[Coco]:
+    """The COCO files of a folder."""
+    files = sorted(tree.of(".json"), key=lambda path: (len(path.parts), path))[:_MOST_FILES]
+    return [file for path in files if (file := opened(path))]
 
 
-def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
+def opened(path: Path) -> Coco | None:
+    """A COCO file; None where it is none. DataError where it looks like one and is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if not all(f'"{key}"'.encode() in data for key in _KEYS):
+        return None
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON: {error}.") from error
+    good = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _KEYS)
+    return Coco(path, content) if good else None
+
+
+def read_folder(tree: Tree, files: Sequence[Coco]) -> Raw:
     """All COCO files of a folder. DataError when their names do not say which is to be read."""
     chosen, notes = _by_split(tree, files)
-    rows = [row for split, path in chosen for row in _rows(tree, path, split, notes)]
-    used = {row.picture for row in rows}
-    unlisted = sum(path not in used for path in tree.pictures)
-    if unlisted:
+    rows = [row for split, file in chosen for row in _rows(tree, file, split, notes)]
+    if unlisted := len(tree.beside(row.picture for row in rows)):
         notes.append(f"{counted(unlisted, 'picture')} that no annotation file lists: not read")
     return raw_of(rows, tree.root, tree.root, notes)
 
 
-def read_file(path: Path) -> Raw:
+def read_file(file: Coco) -> Raw:
     """One COCO file as a whole, whatever split its name speaks of."""
+    path = file.path
     inside = path.parent.name.lower() in _ANNOTATION_FOLDERS
     notes: list[str] = []
-    rows = list(_rows(Tree(path.parent.parent if inside else path.parent), path, "", notes))
+    rows = list(_rows(Tree(path.parent.parent if inside else path.parent), file, "", notes))
     return raw_of(rows, path.with_suffix(""), path, notes)
 
 
-def _by_split(tree: Tree, files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
+def _by_split(tree: Tree, files: Sequence[Coco]) -> tuple[list[tuple[str, Coco]], list[str]]:
     """(split, file) of each file to read, and notes on the others."""
     if len(files) == 1:
         return [("", files[0])], []
-    splits: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        splits[split_word(path.stem) or tree.folder_split(path)].append(path)
+    splits: dict[str, list[Coco]] = defaultdict(list)
+    for file in files:
+        splits[split_word(file.path.stem) or tree.folder_split(file.path)].append(file)
     plain = splits.pop("", [])
-    for split, several in splits.items():
-        splits[split] = [path for path in several if "instances" in path.stem.lower()] or several
-    if not splits.get("train") or any(len(paths) > 1 for paths in splits.values()):
+    for split, several in splits.items():  # keypoints and the like describe the same pictures in other ways
+        splits[split] = [file for file in several if "instances" in file.path.stem.lower()] or several
+    if not splits.get("train") or any(len(several) > 1 for several in splits.values()):
         raise DataError(
             f"{tree.root} holds {len(files)} COCO files, and their names do not say which one to read: "
-            f"{listed(path.relative_to(tree.root) for path in files)}. Give the path of one of them, or keep one for "
-            "each split, called train.json, val.json and test.json."
+            f"{listed(file.path.relative_to(tree.root) for file in files)}. Give the path of one of them, or keep one "
+            "for each split, called train.json, val.json and test.json."
         )
     chosen = [(split, splits[split][0]) for split in SPLITS if split in splits]
-    names = {name for _, path in chosen for name in _names(path)}
-    return chosen, [_passed_over(tree, path, names) for path in plain]
+    names = {name for _, file in chosen for name in file.names}
+    return chosen, [_passed_over(tree, file, names) for file in plain]
 
 
-def _passed_over(tree: Tree, path: Path, names: set[str]) -> str:
-    again = _names(path) <= names
-    why = "it repeats the pictures of the files of splits" if again else "its name is no split"
-    return f"not read, for {why}: {path.relative_to(tree.root)} (give its path to read it alone)"
+def _passed_over(tree: Tree, file: Coco, names: set[str]) -> str:
+    why = "it repeats the pictures of the files of splits" if file.names <= names else "its name is no split"
+    return f"not read, for {why}: {file.path.relative_to(tree.root)} (give its path to read it alone)"
 
 
-def _names(path: Path) -> set[str]:
-    return {str(image.get("file_name")) for image in (_content(path) or {})["images"]}
-
-
-def _rows(tree: Tree, path: Path, split: str, notes: list[str]) -> Iterator[Row]:
-    content = _content(path)
-    if content is None:
-        raise DataError(f"{path} lacks COCO's lists {listed(_KEYS)}.")
+def _rows(tree: Tree, file: Coco, split: str, notes: list[str]) -> Iterator[Row]:
+    path, content = file.path, file.content
     boxes = _boxes(content, path, notes)
     for image in content["images"]:
         name = str(image.get("file_name") or "")
@@ -132,20 +150,3 @@ def _around_polygons(segmentation: Any) -> Sequence[float] | None:
     polygons = segmentation if segmentation and isinstance(segmentation[0], list) else [segmentation]
     points = [value for polygon in polygons for value in polygon]
     return around(points) if len(points) >= 4 else None
-
-
-@cache
-def _content(path: Path) -> dict[str, Any] | None:
-    """The file's lists; None where it is no COCO file. DataError where it looks like one and is damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    if not all(f'"{key}"'.encode() in data for key in _KEYS):
-        return None
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from error
-    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _KEYS)
-    return content if lists else None

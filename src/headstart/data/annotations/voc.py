@@ -17,11 +17,12 @@ from headstart.data.boxes import Annotation, Box, box, stated_size
 from headstart.data.raw import Raw
 from headstart.errors import DataError
 
+_HEAD = 2048  # bytes, in which the outermost element begins
+
 
 def found(tree: Tree) -> list[Path]:
-    """The XML files of a folder, where the first one is an annotation."""
-    files = tree.of(".xml")
-    return files if files and _root(files[0]).tag == "annotation" else []
+    """The XML files of a folder that are annotations."""
+    return [path for path in tree.of(".xml") if _is_annotation(path)]
 
 
 def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
@@ -31,8 +32,7 @@ def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
         tree = Tree(tree.root.parent)
     splits, notes = tree.listed_splits(), []
     rows = [_row(tree, path) for path in files]
-    done = {row.picture for row in rows}
-    bare = [path for path in tree.pictures if path not in done and source in path.parents]
+    bare = tree.beside(row.picture for row in rows)
     if bare:
         notes.append(f"{counted(len(bare), 'picture')} without an XML file: unlabelled")
         rows += [Row(path, None, tree.folder_split(path)) for path in bare]
@@ -65,6 +65,14 @@ def _box(one: ElementTree.Element, path: Path) -> Box:
         ) from None
     ignored = (one.findtext("difficult") or "0").strip() not in ("0", "")
     return box((one.findtext("name") or "").strip(), (left, top, right - left, bottom - top), str(path), ignored)
+
+
+def _is_annotation(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"<annotation" in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _root(path: Path) -> ElementTree.Element:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def read_yaml(path: Path) -> Raw:
         split = split_name(str(key))
         for one in given if isinstance(given, list) else [given]:
             if split and one:
-                rows += [Row(picture, None, split) for picture in _pictures(str(one), base, path)]
+                pictures = _pictures(str(one), base, path)
+                rows += [Row(picture, None, split) for picture in pictures]
+                notes += [] if pictures else [f"{path.name} names {key}: {one}, where no pictures are"]
     if not rows:
         places = listed(f"{key}: {content[key]}" for key in content if split_name(str(key)))
         raise DataError(f"{path} names {places}, but no pictures are there. Correct its paths.")
@@ -74,11 +76,22 @@ def read_yaml(path: Path) -> Raw:
     return raw_of(_annotated(rows, classes, notes), path.parent, path, notes)
 
 
+def read_first(tree: Tree, files: Sequence[Path]) -> Raw:
+    """What the first YAML file of a folder names."""
+    raw = read_yaml(files[0])
+    unread = [str(path.relative_to(tree.root)) for path in files[1:]]
+    return replace(raw, notes=(*raw.notes, f"other YAML files were not read: {listed(unread)}")) if unread else raw
+
+
 def read_folder(tree: Tree, texts: Sequence[Path]) -> Raw:
     """Every picture of a folder, with the text file beside it or in labels/ instead of images/."""
     notes: list[str] = []
     splits = tree.listed_splits()
-    rows = [Row(path, None, splits.get(path.stem, tree.folder_split(path))) for path in tree.pictures]
+    folders = {path.parent for path in tree.pictures if _text_of(path)}
+    pictures = [path for path in tree.pictures if path.parent in folders]
+    if n_elsewhere := len(tree.pictures) - len(pictures):
+        notes.append(f"{counted(n_elsewhere, 'picture')} in folders without any text file: not read")
+    rows = [Row(path, None, splits.get(path.stem, tree.folder_split(path))) for path in pictures]
     return raw_of(_annotated(rows, _classes(tree), notes), tree.root, tree.root, notes)
 
 
@@ -141,7 +154,10 @@ def _parsed(line: str, keypoints: bool) -> tuple[int, tuple[float, float, float,
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}. Check its rights.") from error
     return [line for line in text.splitlines() if line.strip()]
 
 
