@@ -451,7 +451,7 @@ def test_learning_curve_is_drawn_to_scale():
 
 def test_names_at_the_lines_do_not_overlap():
     wanted = [(100.0, 15.0), (101.0, 30.0), (99.0, 15.0), (399.0, 15.0), (398.0, 15.0)]
-    middles = lines._apart(wanted, 400.0)
+    middles = lines.apart(wanted, 400.0)
     boxes = sorted((m - h / 2, m + h / 2) for m, (_, h) in zip(middles, wanted, strict=True))
     assert all(low >= high for (_, high), (low, _) in pairwise(boxes))
     assert boxes[-1][1] <= 400

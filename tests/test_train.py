@@ -16,9 +16,9 @@ from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.engine import train as engine
+from headstart.engine.learner import one_cycle
 from headstart.engine.learning_rate import find_rate, steepest
 from headstart.engine.lesson import Learnt, Lesson
-from headstart.engine.learner import one_cycle
 from headstart.engine.train import calibrated_loss, train
 from headstart.progress import Progress
 from headstart.strategies.base import Part, Trained

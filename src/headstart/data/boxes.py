@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from headstart.data.raw import is_missing, printable
 from headstart.errors import DataError, listed
 
+DIGITS = 3  # behind the point, of a pixel
 SAME_SHAPE = 0.02  # how far the ratios of width and of height may differ in a scaled copy
 _NAMES = ("name", "category", "class", "label")
 _EDGES = ("x", "y", "width", "height")
@@ -92,7 +93,8 @@ def as_annotations(values: Sequence[Any], column: str) -> list[Annotation | None
 def label_of(annotation: Annotation, size: tuple[int, int] | None) -> dict[str, Any]:
     """The label struct of a picture whose upright `size` is (width, height), None where it cannot be read.
 
-    Boxes that were drawn on a smaller or larger copy are scaled to the picture; others stay as they are.
+    Boxes that were drawn on a smaller or larger copy are scaled to the picture. They are kept to a thousandth of a
+    pixel, so that the same boxes are the same in every form that they may be written in.
     """
     width, height = size or annotation.size or (0, 0)
     across = down = 1.0
@@ -101,8 +103,8 @@ def label_of(annotation: Annotation, size: tuple[int, int] | None) -> dict[str, 
     elif annotation.size and is_scaled(annotation.size, (width, height)):
         across, down = width / annotation.size[0], height / annotation.size[1]
     boxes = [
-        {**one._asdict(), "x": one.x * across, "y": one.y * down}
-        | {"width": one.width * across, "height": one.height * down}
+        {**one._asdict(), "x": round(one.x * across, DIGITS), "y": round(one.y * down, DIGITS)}
+        | {"width": round(one.width * across, DIGITS), "height": round(one.height * down, DIGITS)}
         for one in annotation.boxes
     ]
     return {"width": width, "height": height, "boxes": boxes}

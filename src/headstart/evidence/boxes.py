@@ -18,10 +18,10 @@ from headstart.evidence.calibration import Bin
 from headstart.evidence.intervals import PERCENTILES
 from headstart.evidence.sureness import Judged
 from headstart.evidence.words import wilson
-from headstart.tasks.base import Weights
+from headstart.tasks.base import Task, Weights
 from headstart.tasks.boxes import Detections, Objects, boxed, overlaps
 from headstart.tasks.coco import RECALLS, in_pixels, precision_recall
-from headstart.tasks.detection import Detection, matched
+from headstart.tasks.detection import matched
 from headstart.tasks.metrics import bin_index
 
 HIT = 0.5  # least intersection over union of a box and the object that it hits
@@ -65,14 +65,14 @@ class BoxEvidence:
 
 
 def measure_boxes(
-    task: Detection, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure], weights: Weights, n_units: int | None
+    task: Task, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure], weights: Weights, n_units: int | None
 ) -> BoxEvidence:
     """The evidence of test: y (N,) Objects, found (N,) calibrated Detections, all that were made; weights (B, N).
 
     `n_units` is how many independent units (groups) the pictures belong to; None is one each.
     """
-    matching = matched(y, found, len(task.class_names))
-    each = [Judged.of(matching.hits(k, "all")) for k in range(len(task.class_names))]
+    matching = matched(y, found, len(task.score_names))
+    each = [Judged.of(matching.hits(k, "all")) for k in range(len(task.score_names))]
     precisions = _with_intervals(matching.average_precision, weights)
     counting = _Counting(weights, n_units or len(y))
     return BoxEvidence(
@@ -80,9 +80,9 @@ def measure_boxes(
         overlap=HIT,
         classes=tuple(
             _class(name, one, threshold.threshold, ap, counting)
-            for name, one, threshold, ap in zip(task.class_names, each, sure, precisions, strict=True)
+            for name, one, threshold, ap in zip(task.score_names, each, sure, precisions, strict=True)
         ),
-        confusion=_rows(confusion(y, shown(found, sure), len(task.class_names))),
+        confusion=_rows(confusion(y, shown(found, sure), len(task.score_names))),
         calibration=box_calibration(each, weights),
     )
 

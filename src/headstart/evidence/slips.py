@@ -1,4 +1,4 @@
-"""The worst slips of a detector on test: what it missed, what it saw where nothing is, what it took for something else."""
+"""The worst slips of a detector: what it missed, saw where nothing is, or took for something else; as pictures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from headstart.engine.detector import Sure
 from headstart.evidence import words
-from headstart.evidence.boxes import pair, shown
+from headstart.evidence.boxes import Pairs, pair, shown
 from headstart.modalities.base import Modality
 from headstart.modalities.drawing import Mark, draw_marks
+from headstart.tasks.base import Task
 from headstart.tasks.boxes import Detections, Objects, areas, overlaps
 from headstart.tasks.coco import in_pixels
-from headstart.tasks.detection import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -31,7 +31,7 @@ SIDE = 240  # pixels of a crop's longer side
 WHOLE_SIDE = 112  # pixels of the whole picture's longer side
 CONTEXT = 0.75  # of a box's longer side, seen on each of its sides
 LEAST_SEEN = 0.12  # of the picture's longer side: a crop shows no less
-NEAR = 0.1  # overlap from which a box that is no hit may have meant an object
+NEAR = 0.2  # overlap from which a box that is no hit may have meant an object
 TRUE, FOUND, HERE = "#0072B2", "#E69F00", "#D55E00"  # blue, orange, vermilion: told apart by all eyes
 
 
@@ -42,10 +42,10 @@ class Place:
     kind: Kind
     row: int
     box: tuple[float, float, float, float]  # in pixels of the picture
-    truth: str  # class name; "" for a false alarm
-    found: str  # class name; "" for a miss
-    confidence: float | None  # None for a miss
-    note: str  # what was there instead, in words; ""
+    truth: str = ""  # class name; "" for a false alarm
+    found: str = ""  # class name; "" for a miss
+    confidence: float | None = None  # None for a miss
+    note: str = ""  # what may have been meant, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ class Slip:
     whole: str
 
 
-def worst_slips(task: Detection, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure]) -> tuple[Place, ...]:
+def worst_slips(task: Task, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure]) -> tuple[Place, ...]:
     """Up to `MOST` of each kind, of y (N,) Objects and calibrated Detections (N,) at their thresholds.
 
     The largest missed objects and the surest wrong boxes first, one class after the other.
     """
-    names = task.class_names
+    names = task.score_names
     places: list[tuple[float, Place]] = []
     for row, (truth, one) in enumerate(zip(y, shown(found, sure), strict=True)):
         places += _of_picture(names, row, truth, replace(one, boxes=in_pixels(one, truth.size)))
@@ -71,7 +71,7 @@ def worst_slips(task: Detection, y: np.ndarray, found: np.ndarray, sure: Sequenc
 
 
 def picture_slips(
-    task: Detection, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure], modality: Modality, items: Sequence[Any]
+    task: Task, y: np.ndarray, found: np.ndarray, sure: Sequence[Sure], modality: Modality, items: Sequence[Any]
 ) -> tuple[Slip, ...]:
     """The worst slips with their pictures; `items` are the test rows as stored."""
     visible = shown(found, sure)
@@ -118,41 +118,56 @@ def window_of(box: tuple[float, ...], size: tuple[int, int]) -> tuple[int, int, 
 def _of_picture(names: Sequence[str], row: int, truth: Objects, found: Detections) -> list[tuple[float, Place]]:
     """(how bad, slip) of all in one picture."""
     pairs = pair(truth, found)
-    shares = areas(truth.boxes) / (truth.size[0] * truth.size[1])
     shared = overlaps(found.boxes.astype(float), truth.boxes.astype(float)) * ~truth.ignored
-    slips = []
-    for i in pairs.missed:
-        note = _beside(shared[:, i], [names[k] for k in found.classes], "the nearest box shown")
-        place = Place(
-            kind="miss",
-            row=row,
-            box=_box(truth.boxes[i]),
-            truth=names[truth.classes[i]],
-            found="",
-            confidence=None,
-            note=note,
+    true = [names[k] for k in truth.classes]
+    said = [names[k] for k in found.classes]
+    missed = [
+        Place(
+            kind="miss", row=row, box=_box(truth.boxes[i]), truth=true[i], note=_nearest_box(shared[:, i], pairs, said)
         )
-        slips.append((float(shares[i]), place))
-    for i, box in [(None, box) for box in pairs.false] + pairs.wrong:
-        place = Place(
-            kind="false alarm" if i is None else "wrong class",
+        for i in pairs.missed
+    ]
+    wrong = [
+        Place(
+            kind="wrong class",
             row=row,
             box=_box(found.boxes[box]),
-            truth="" if i is None else names[truth.classes[i]],
-            found=names[found.classes[box]],
+            truth=true[i],
+            found=said[box],
             confidence=float(found.confidence[box]),
-            note=_beside(shared[box], [names[k] for k in truth.classes], "an object here") if i is None else "",
         )
-        slips.append((float(found.confidence[box]), place))
-    return slips
+        for i, box in pairs.wrong
+    ]
+    false = [
+        Place(
+            kind="false alarm",
+            row=row,
+            box=_box(found.boxes[box]),
+            found=said[box],
+            confidence=float(found.confidence[box]),
+            note=_nearest_object(shared[box], pairs, true),
+        )
+        for box in pairs.false
+    ]
+    shares = areas(truth.boxes)[pairs.missed] / (truth.size[0] * truth.size[1])
+    return [*zip(shares.tolist(), missed, strict=True), *((one.confidence or 0.0, one) for one in wrong + false)]
 
 
-def _beside(shared: np.ndarray, names: Sequence[str], what: str) -> str:
-    """What a box that is no hit may have meant: 'the nearest box shown, RBC, overlaps by 38 %'."""
+def _nearest_box(shared: np.ndarray, pairs: Pairs, said: Sequence[str]) -> str:
+    """Which box may have meant a missed object, of the overlaps (D,) with all: "a box of RBC overlaps it by 38 % …"."""
+    near = max(pairs.false, key=lambda box: shared[box], default=None)
+    if near is None or shared[near] < NEAR:
+        return ""
+    return f"a box of {said[near]} overlaps it by {words.share(float(shared[near]))}, too little to count"
+
+
+def _nearest_object(shared: np.ndarray, pairs: Pairs, true: Sequence[str]) -> str:
+    """Which object a false alarm may have meant, of its overlaps (n,) with all."""
     if not len(shared) or shared.max() < NEAR:
         return ""
-    nearest = int(shared.argmax())
-    return f"{what}, {names[nearest]}, overlaps by {words.share(float(shared[nearest]))}"
+    near = int(shared.argmax())
+    why = "too little to count" if near in pairs.missed else "which another box found"
+    return f"it overlaps {true[near]} by {words.share(float(shared[near]))}, {why}"
 
 
 def _fairly(places: Iterable[tuple[float, Place]]) -> list[Place]:

@@ -18,9 +18,9 @@ from scipy.special import expit, logit
 
 from headstart.engine.detector import Sure
 from headstart.evidence.intervals import resamples
-from headstart.tasks.base import Weights
-from headstart.tasks.coco import Hits
-from headstart.tasks.detection import Detection, matched
+from headstart.tasks.base import Task, Weights
+from headstart.tasks.coco import AT_ONCE, Hits
+from headstart.tasks.detection import matched
 
 EDGE = 1e-6  # scores are kept so far from 0 and 1, as `Sure` does
 PRIOR_SLOPE, PRIOR_OFFSET = 0.5, 1.0  # standard deviations: of log slope, and of the offset in log-odds
@@ -49,13 +49,13 @@ class Judged:
         return Judged(self.picture, _on_line(self.confidence, line), self.hit, self.n_objects)
 
 
-def sureness(task: Detection, y: np.ndarray, found: np.ndarray) -> tuple[Sure, ...]:
+def sureness(task: Task, y: np.ndarray, found: np.ndarray) -> tuple[Sure, ...]:
     """What the scores of each class mean, and from which confidence its boxes are shown.
 
     y (N,) Objects and found (N,) Detections of validation, as the network scores them.
     """
-    matching = matched(y, found, len(task.class_names))
-    each = [Judged.of(matching.hits(k, "all")) for k in range(len(task.class_names))]
+    matching = matched(y, found, len(task.score_names))
+    each = [Judged.of(matching.hits(k, "all")) for k in range(len(task.score_names))]
     common = calibration(together(each), USUAL)
     lines = [calibration(one, common) for one in each]
     calibrated = [one.calibrated(line) for one, line in zip(each, lines, strict=True)]
@@ -116,6 +116,12 @@ def best_thresholds(judged: Judged, weights: Weights) -> np.ndarray:
 
     The highest of equals; NaN where a resample holds no object, or no detection of one.
     """
+    step = max(1, AT_ONCE // len(judged.hit))
+    parts = [_best_thresholds(judged, weights[start : start + step]) for start in range(0, len(weights), step)]
+    return np.concatenate(parts)
+
+
+def _best_thresholds(judged: Judged, weights: Weights) -> np.ndarray:
     confidence = judged.confidence
     each = weights[:, judged.picture].astype(np.float64)
     hits, said = (each * judged.hit).cumsum(axis=1), each.cumsum(axis=1)

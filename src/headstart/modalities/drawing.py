@@ -1,4 +1,4 @@
-"""Draw boxes on pictures, in the colours of Okabe & Ito (2008, jfly.uni-koeln.de/color) that all eyes can tell apart."""
+"""Draw boxes on pictures, in colours that all eyes can tell apart (Okabe & Ito 2008, jfly.uni-koeln.de/color)."""
 
 from __future__ import annotations
 
