@@ -111,7 +111,11 @@ class Detection(Task):
 
     def _measure(self, area: str, average: Average) -> Callable[[np.ndarray, np.ndarray, Weights], np.ndarray]:
         def measure(y: np.ndarray, scores: np.ndarray, weights: Weights) -> np.ndarray:
-            return average(matched(y, scores, len(self.class_names)).average_precision(weights, area))
+            found = matched(y, scores, len(self.class_names))
+            plain = found.average_precision(np.ones((1, len(y))), area)
+            # a resample without an object of a rare class keeps that class's plain value: left out, it would move the mean
+            resampled = found.average_precision(weights, area)
+            return average(np.where(np.isnan(resampled), plain, resampled))
 
         return measure
 
