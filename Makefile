@@ -33,6 +33,7 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.cluster
 	$(BIN)/python -m benchmarks.label_few
 	$(BIN)/python -m benchmarks.pretrain texts pictures
+	$(BIN)/python -m benchmarks.boxes
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 

@@ -249,6 +249,28 @@ def continued() -> str:
     return "\n".join(lines)
 
 
+def boxes() -> str:
+    """What was found in BCCD's test pictures, for each number of pictures to learn from, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "boxes.json").read_text(encoding="utf-8"))
+    lines = [
+        "| pictures to learn from | mAP50 | mAP | the same from scratch, mAP50 | HOG in windows, mAP50 | minutes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in [*results["labels"].values(), results["official"]]:
+        rivals = {name: scores["map50"] for name, scores in run["baselines"].items()}
+        scratch = rivals["same network from scratch"]
+        classical = next(score for name, score in rivals.items() if "HOG" in name)
+        cells = [
+            str(run["n"]["train"]),
+            *(_shown(run["metrics"][name]) for name in ("map50", "map")),
+            _shown(scratch),
+            _shown(classical),
+            f"{run['wall_s'] / 60:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
@@ -271,6 +293,7 @@ def refreshed(readme: str) -> str:
         ("hospitals", hospitals()),
         ("groups", groups()),
         ("continued", continued()),
+        ("boxes", boxes()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
