@@ -20,8 +20,9 @@ from headstart.box_workshop import BoxWorkshop, SolvedBoxes, canvas_of
 from headstart.data.dataset import Dataset
 from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
+from headstart.deploy.detections import tested_table
 from headstart.deploy.model import Model
-from headstart.deploy.predictions import test_table
+from headstart.deploy.predictions import table_bytes
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import measure_boxes
 from headstart.evidence.plan import Plan
@@ -194,7 +195,7 @@ def assemble(shop: BoxWorkshop, systems: Systems, record: Record) -> Model:
         seen=problem.seen,
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
-            "predictions.parquet": test_table(problem.task, problem.modality, tested, record.test),
+            "predictions.parquet": table_bytes(tested_table(solved.detector, shop.task, tested, record.test.scores)),
             examples.FILE: examples.draw(problem, lambda rows: np.zeros((len(rows), 1)), shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),

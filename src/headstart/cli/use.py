@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from headstart.cli.base import (
     tell,
 )
 
+if TYPE_CHECKING:
+    from headstart.deploy.model import Model
+
 MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
 
 
@@ -31,7 +34,11 @@ MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON h
 def predict(
     run: Run,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders, a table, '-' for standard input, or a text.")],
-    out: Annotated[Path | None, typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File: .csv, .tsv, .jsonl, .parquet; boxes also .json (COCO).")
+    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="New folder for the pictures with their boxes drawn.")] = None,
+    every: Annotated[bool, typer.Option("--all-boxes", help="Boxes below their class's threshold too.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
     input: Input = None,
     backbone: Moved = None,
@@ -41,26 +48,52 @@ def predict(
     """Predict with the model of RUN; probabilities are calibrated."""
     from headstart import load, registry
     from headstart.data.inputs import gather
-    from headstart.deploy import predictions
+    from headstart.deploy import detections, predictions
 
     if out is not None:
-        predictions.check_table_name(out)
+        predictions.check_table_name(out, boxes=True)
+    if draw is not None:
+        detections.check_free_folder(draw)
     model = load(run, backbone)
+    check_boxes(model, out, draw is not None or every)
     items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
     progress = screen(as_json or quiet or jsonl)
     with progress.step("predict"):
-        table = predictions.predict_all(model, items, progress)
+        if model.detector is None:
+            found, table = None, predictions.predict_all(model, items, progress)
+        else:
+            found = detections.find(model, items, progress, every)
+            table = found.pictures()
+    if found is not None and draw is not None:
+        n_drawn = found.draw(draw)
+        progress.say(f"{n_drawn:,} pictures drawn: {draw}")
     if out is not None:
-        predictions.write_table(table, out)
+        predictions.write_table(table, out) if found is None else predictions.write_boxes(found, out)
     if as_json:
         print_json({"run": str(run), "predictions": json.loads(table.to_json(orient="records"))})
     elif jsonl:
         print(predictions.as_jsonl(table), end="")
-    elif out is None:
+    elif out is not None:
+        print(f"{len(table):,} predictions: {out}")
+    elif found is not None:
+        print_rows(found.counts().to_dict("records"))
+    else:
         shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
         print_rows(shown.to_dict("records"))
-    else:
-        print(f"{len(table):,} predictions: {out}")
+
+
+def check_boxes(model: Model, out: Path | None, asked: bool) -> None:
+    """PlanError where boxes are `asked` for, by an option or by the file's name, of a model that finds none."""
+    from headstart.deploy import predictions
+    from headstart.errors import PlanError
+
+    if model.detector is None:
+        if asked:
+            raise PlanError(
+                f"--draw and --all-boxes are for boxes, and this model gives {model.task.title}. Leave them out."
+            )
+        if out is not None:
+            predictions.check_table_name(out)
 
 
 @app.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from headstart.data.dataset import Dataset
+from headstart.deploy.detections import Found, find
 from headstart.errors import PlanError, RunError, listed
 from headstart.evidence.base import TestResult
 from headstart.modalities.base import Modality
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model
 
 FILES = (".csv", ".tsv", ".jsonl", ".parquet")
+A_BOX_A_ROW = (".csv", ".tsv")
+COCO = ".json"
 
 
 def prediction_table(task: Task, names: Sequence[str], scores: np.ndarray) -> pd.DataFrame:
-    """One row an item: its name, the prediction, and for classes the probability of each; for boxes how many."""
-    if scores.dtype == object:
-        return pd.DataFrame({"input": list(names), "boxes": task.decode(scores), "n": [len(one) for one in scores]})
+    """One row an item: its name, the prediction, and for classes the probability of each."""
     columns: dict[str, Any] = {"input": list(names), "prediction": task.decode(scores)}
     if task.score_names:
         columns["confidence"] = scores.max(axis=1) if len(scores) else []
@@ -56,6 +58,8 @@ def table_bytes(table: pd.DataFrame) -> bytes:
 
 def predict_all(model: Model, items: Sequence[Any], progress: Progress) -> pd.DataFrame:
     """Predictions for stored items, in order; one that cannot be read has an empty prediction and its `problem`."""
+    if model.detector is not None:
+        return find(model, items, progress).pictures()
     examined = [model.modality.examine(item) for item in items]
     good = [i for i, one in enumerate(examined) if one.problem is None]
     scores = model.scores([items[i] for i in good], [examined[i].digest for i in good], progress)
@@ -77,25 +81,42 @@ def check_free(path: Path) -> None:
         raise PlanError(f"There is no folder {path.parent} to write {path.name} in. Make it, or choose another --out.")
 
 
-def check_table_name(path: Path) -> None:
-    """PlanError unless `write_table` can write a new file of this name."""
+def check_table_name(path: Path, boxes: bool = False) -> None:
+    """PlanError unless `write_table` can write a new file of this name, or `write_boxes` where they are `boxes`."""
     check_free(path)
-    if path.suffix.lower() not in FILES:
-        raise PlanError(f"Predictions cannot be written as {path.name!r}: end the name in {listed(FILES)}.")
+    known = (COCO, *FILES) if boxes else FILES
+    if path.suffix.lower() not in known:
+        raise PlanError(f"Predictions cannot be written as {path.name!r}: end the name in {listed(known)}.")
+
+
+def write_boxes(found: Found, path: Path) -> None:
+    """Write what a detector found: .json is COCO's, .csv and .tsv have a row a box, .jsonl and .parquet a picture."""
+    check_table_name(path, boxes=True)
+    suffix = path.suffix.lower()
+    if suffix == COCO:
+        content = json.dumps(found.coco(path.parent), ensure_ascii=False)
+        _write(path, lambda making: making.write_text(content, encoding="utf-8"))
+    else:
+        write_table(found.boxes() if suffix in A_BOX_A_ROW else found.pictures(), path)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table in the form that the file's name asks for: whole, or not at all (RunError)."""
     check_table_name(path)
+    match path.suffix.lower():
+        case ".parquet":
+            _write(path, lambda making: table.to_parquet(making, index=False))
+        case ".jsonl":
+            _write(path, lambda making: making.write_text(as_jsonl(table), encoding="utf-8"))
+        case suffix:
+            _write(path, lambda making: table.to_csv(making, index=False, sep="\t" if suffix == ".tsv" else ","))
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """The whole file, or RunError and nothing."""
     making = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
     try:
-        match path.suffix.lower():
-            case ".parquet":
-                table.to_parquet(making, index=False)
-            case ".jsonl":
-                making.write_text(as_jsonl(table), encoding="utf-8")
-            case suffix:
-                table.to_csv(making, index=False, sep="\t" if suffix == ".tsv" else ",")
+        write(making)
         making.rename(path)
     except OSError as error:
         making.unlink(missing_ok=True)

@@ -121,11 +121,15 @@ class Detector:
         return replace(found, confidence=confidence).take(order)
 
     def shown(self, found: Detections) -> Detections:
-        """Those that are sure enough: at the confidence that was best for their class on validation."""
+        """Those that are sure enough."""
+        return found.take(self.sure(found))
+
+    def sure(self, found: Detections) -> np.ndarray:
+        """(n,) whether each is: at the confidence that was best for its class on validation."""
         if not self.confidence:
-            return found
+            return np.ones(len(found), dtype=bool)
         least = np.array([one.threshold for one in self.confidence])
-        return found.take(found.confidence >= least[found.classes])
+        return found.confidence >= least[found.classes]
 
 
 @dataclass(frozen=True, kw_only=True)
