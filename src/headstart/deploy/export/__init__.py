@@ -127,12 +127,17 @@ def _readme(model: Model, kind: str, found: Parity | BoxParity) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    preprocessing = model.backbone.preprocessing
+    height, width = preprocessing.get("canvas") or [preprocessing.get("side")] * 2
     return environment.get_template("readme.md.j2").render(
         model=model,
         kind=kind,
         what=FORMATS[kind],
         parity=found,
-        preprocessing=model.backbone.preprocessing,
+        preprocessing=preprocessing,
+        height=height,
+        width=width,
+        one_at_a_time=model.detector is not None and model.detector.levels is None,
         front=_front_matter(model) if kind == "hf" else "",
     )
 
