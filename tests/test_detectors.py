@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.detectors import Detectors, canvas_of
 from headstart.backbones.queries import Queries
 from headstart.backbones.resume import Resumable
+from headstart.engine.detecting import Detecting
 from headstart.errors import BackboneError, PlanError
 from headstart.progress import Progress
+from headstart.strategies.frozen import Frozen
 from headstart.tasks.boxes import Truth
 
 NAMES = ["Person", "dog", "cat"]  # of the pretrained network
@@ -346,6 +349,20 @@ def test_what_was_trained_from_scratch_is_kept_and_comes_back(load: Callable[[st
     with torch.no_grad():
         for one, other in zip(found.candidates(found(inputs)), again.candidates(again(inputs)), strict=True):
             torch.testing.assert_close(other, one)
+
+
+def test_a_checkpoint_holds_what_is_trained_and_nothing_twice(load: Callable[[str], Detectors]) -> None:
+    backbone = load("rt_detr")
+    found = detector(backbone, backbone.n_stages)
+    scenes: Any = SimpleNamespace(backbone=backbone, train=[0])
+    module = Detecting(Frozen(), scenes, found.upper, found)
+    module.configure_optimizers()
+    kept = module.learnt()
+    assert sum(one.numel() for one in kept.values()) == sum(one.numel() for one in found.head.parameters())
+    before = {name: one.clone() for name, one in found.head.state_dict().items()}
+    module.load_state_dict({name: one + 1 for name, one in kept.items()}, strict=False)
+    for name, one in found.head.state_dict().items():
+        torch.testing.assert_close(one, before[name] + 1)
 
 
 def test_a_canvas_is_part_of_the_fingerprint(load: Callable[[str], Detectors]) -> None:

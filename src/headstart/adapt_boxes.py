@@ -78,8 +78,7 @@ def default_budget(shop: BoxWorkshop) -> float:
 def ways_of(shop: BoxWorkshop, wishes: Wishes) -> list[Trained]:
     """What may ship: the head alone trained, the last stages too, everything; or what the user asked for."""
     n_stages = shop.backbone.n_stages
-    middle = (n_stages + 1) // 2 if shop.levels is None else shop.levels.stages[0] + 1  # above the finest map
-    ways = [at_cut(shop, freeze) for freeze in (n_stages, middle, 0)]
+    ways = [at_cut(shop, freeze) for freeze in (n_stages, last_stages(shop), 0)]
     if wishes.strategy not in (None, AUTO):
         ways = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
     if wishes.freeze is not None:
@@ -92,6 +91,14 @@ def ways_of(shop: BoxWorkshop, wishes: Wishes) -> list[Trained]:
     if isinstance(wishes.learning_rate, int | float):
         ways = [replace(way, learning_rate=float(wishes.learning_rate)) for way in ways]
     return ways
+
+
+def last_stages(shop: BoxWorkshop) -> int:
+    """Where the last stages begin: above the finest map of a pyramid; the decoder of a ready-made detector."""
+    if shop.levels is not None:
+        return shop.levels.stages[0] + 1
+    names = [stage.name for stage in shop.backbone.stages]
+    return next((i for i, name in enumerate(names) if name.startswith("decoder")), (len(names) + 1) // 2)
 
 
 def at_cut(shop: BoxWorkshop, freeze: int) -> Trained:

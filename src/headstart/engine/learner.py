@@ -73,12 +73,16 @@ class Learner(pl.LightningModule):
 
     def learnt(self) -> dict[str, Tensor]:
         """What training moves: trained parameters, the head, and statistics when from scratch."""
-        moving = {id(p) for _, parameters in self._stages for p in parameters}
-        fixed = {f"upper.network.{name}" for name, p in self.upper.network.named_parameters() if id(p) not in moving}
-        state = self.state_dict()
+        moving = {id(p) for _, parameters in self._stages for p in parameters} | {id(p) for p in self.beside()}
+        still = {id(p) for p in self.parameters() if id(p) not in moving}
         if not self.strategy.from_scratch:
-            fixed |= {name for name, _ in self.named_buffers()}
-        return {name: value for name, value in state.items() if name not in fixed}
+            still |= {id(buffer) for buffer in self.buffers()}
+        kept: dict[str, Tensor] = {}
+        for name, value in self.state_dict(keep_vars=True).items():  # a tensor may have several names: once is enough
+            if id(value) not in still:
+                still.add(id(value))
+                kept[name] = value.detach()
+        return kept
 
 
 def one_cycle(n_steps: int) -> Callable[[int], float]:

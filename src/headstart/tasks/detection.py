@@ -113,7 +113,7 @@ class Detection(Task):
         def measure(y: np.ndarray, scores: np.ndarray, weights: Weights) -> np.ndarray:
             found = matched(y, scores, len(self.class_names))
             plain = found.average_precision(np.ones((1, len(y))), area)
-            # a resample without an object of a rare class keeps that class's plain value: left out, it would move the mean
+            # a resample that lost a rare class keeps its plain value: left out, it would move the mean
             resampled = found.average_precision(weights, area)
             return average(np.where(np.isnan(resampled), plain, resampled))
 
