@@ -215,9 +215,12 @@ def found_in(network: Any, backbone: Backbone, inputs: Mapping[str, Tensor]) -> 
     """What is found in a batch of N pictures; boxes are relative."""
     if not isinstance(network, OnPyramid):
         return chosen(network, network(inputs))
-    stages = network.levels.stages
-    whole = whole_maps(backbone, inputs, stages)
-    return chosen(network, network.head([whole[stage].float() for stage in stages]))
+    return found_on(network, whole_maps(backbone, inputs, network.levels.stages))
+
+
+def found_on(network: OnPyramid, whole: Mapping[int, Tensor]) -> list[Detections]:
+    """What a pyramid finds on whole maps (N, C, H, W) by stage; boxes are relative."""
+    return chosen(network, network.head([whole[stage].float() for stage in network.levels.stages]))
 
 
 def chosen(network: Any, raw: Any) -> list[Detections]:

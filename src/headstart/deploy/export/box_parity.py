@@ -46,7 +46,9 @@ class BoxParity:
         if self.n_borderline:
             line += f", {self.n_borderline} at their threshold shown by one alone"
         if self.way != "float32":
-            line += f"; of {self.n_boxes_as_run:,} by {self.way}, in which `predict` runs it here, {self.n_same_as_run:,}"
+            line += (
+                f"; of {self.n_boxes_as_run:,} by {self.way}, in which `predict` runs it here, {self.n_same_as_run:,}"
+            )
         return line
 
 
