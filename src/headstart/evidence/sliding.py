@@ -60,8 +60,10 @@ def candidates(
     probability, offset = template.answers(cells)
     order = np.argsort(-probability, axis=None, kind="stable")[:MOST_CANDIDATES]
     rows, which = np.divmod(order, len(template.classes))
-    boxes = moved(template.shape.boxes(size)[rows], offset[rows])
-    return np.clip(boxes, 0, [*size, *size]), template.classes[which], probability[rows, which]
+    boxes = np.clip(moved(template.shape.boxes(size)[rows], offset[rows]), 0, [*size, *size])
+    classes, confidence = template.classes[which], probability[rows, which]
+    kept = suppressed(boxes, classes, confidence, SHARED, KEPT)  # here already, where few pairs are compared
+    return boxes[kept], classes[kept], confidence[kept]
 
 
 def fit_sliding(
