@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from headstart.evidence.gradients import cells
 from headstart.evidence.windows import Shape, Template, Windows, fit_template, moved
 from headstart.modalities.base import Modality
-from headstart.tasks.boxes import Detections, Objects, boxed, none_found, suppressed
+from headstart.tasks.boxes import Detections, boxed, none_found, suppressed
 
 SIDE = 320  # pixels of a picture's longer side, as it is looked at
 CELLS, FEWEST_CELLS = 6, 3  # along a window's longer side; along any side
@@ -85,11 +85,11 @@ def fit_sliding(
     asked = [look(modality, val_items[i], shapes) for i in others] if shapes else []
     templates = []
     for number, shape in enumerate(shapes):
-        parts = [
+        teach, judge = (
             Windows.of(shape, [one.cells[number] for one in some], [one.size for one in some], truth)
             for some, truth in ((scenes, y[rows]), (asked, val_y[others]))
-        ]
-        templates.append(fit_template(*parts, rng))
+        )
+        templates.append(fit_template(teach, judge, rng))
     return Sliding([template for template in templates if template is not None])
 
 
@@ -111,7 +111,7 @@ def look(modality: Modality, item: Any, shapes: Sequence[Shape]) -> Scene:
     return Scene((width, height), cells(small, [shape.grid((width, height)) for shape in shapes]))
 
 
-def shapes_of(y: Sequence[Objects], n_classes: int, seed: int) -> list[Shape]:
+def shapes_of(y: np.ndarray, n_classes: int, seed: int) -> list[Shape]:
     """The centres of the labelled boxes' log width and height; a class counts as the root of its number of boxes."""
     seen = [~one.ignored for one in y]
     sizes = np.concatenate(
