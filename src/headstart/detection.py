@@ -196,7 +196,7 @@ def assemble(shop: BoxWorkshop, systems: Systems, record: Record) -> Model:
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
             "predictions.parquet": table_bytes(tested_table(solved.detector, shop.task, tested, record.test.scores)),
-            examples.FILE: examples.draw(problem, lambda rows: np.zeros((len(rows), 1)), shop.seed).to_bytes(),
+            examples.FILE: examples.draw(problem, lambda rows: np.zeros((len(rows), 0)), shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),
         },

@@ -6,6 +6,8 @@ arXiv:2005.12872), so that nothing has to be suppressed afterwards.
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -87,6 +89,11 @@ class Queries(nn.Module):
         scores = logits.softmax(-1)[..., :-1] if self.family.softmax else logits.sigmoid()
         centre, size = output.pred_boxes.float().split(2, dim=-1)
         return torch.cat([centre - size / 2, centre + size / 2], dim=-1), scores
+
+    def beside(self) -> Queries:
+        """Once more with the same tensors, for another thread."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return copy.deepcopy(self, {id(one): one for one in (*tensors, self.upper.backbone[0])})
 
     def _run(self, raw: Pass, labels: list[dict[str, Tensor]] | None) -> Any:
         kind = next(self.upper.network.parameters()).dtype

@@ -16,12 +16,16 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headstart.deploy import explain
+from headstart.deploy.detections import counted
 from headstart.deploy.model import Model
 from headstart.errors import DataError, HeadstartError
 from headstart.evidence import words
 from headstart.modalities.base import Preview
+from headstart.modalities.drawing import draw
+from headstart.tasks.detection import Detection
 
 MOST_BARS = 5  # classes whose probabilities are shown
+MOST_PIXELS = 1600  # the longer side of a picture with boxes
 N_SIMILAR = 5
 
 
@@ -56,6 +60,16 @@ class Similar:
 
 def ask(model: Model, value: Any) -> Answer:
     """The model's answer to a user's value (a text, file name, array …); DataError when it cannot be read."""
+    item, digest = readable(model, value)
+    scores = model.scores([item], [digest])
+    names = model.task.score_names
+    best = np.argsort(-scores[0], kind="stable")
+    bars = [(names[k], float(scores[0, k])) for k in best[:MOST_BARS]] if names else []
+    return Answer(item=item, said=spoken(model.task.decode(scores)[0]), score=int(best[0]), bars=bars)
+
+
+def readable(model: Model, value: Any) -> tuple[Any, str]:
+    """A user's value as it is stored, and its digest; DataError when it cannot be read."""
     noun = model.modality.noun[0]
     if value is None or value == "":
         raise DataError(f"There is nothing to look at yet: give {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
@@ -63,11 +77,7 @@ def ask(model: Model, value: Any) -> Answer:
     examined = model.modality.examine(item)
     if examined.problem:
         raise DataError(f"This {noun} cannot be used: {examined.problem}.")
-    scores = model.scores([item], [examined.digest])
-    names = model.task.score_names
-    best = np.argsort(-scores[0], kind="stable")
-    bars = [(names[k], float(scores[0, k])) for k in best[:MOST_BARS]] if names else []
-    return Answer(item=item, said=spoken(model.task.decode(scores)[0]), score=int(best[0]), bars=bars)
+    return item, examined.digest
 
 
 def spoken(label: Any) -> str:
@@ -80,6 +90,9 @@ def spoken(label: Any) -> str:
 def pages(model: Model, value: Any) -> Iterator[str]:
     """The answer as HTML, and then the same with what drove it; a problem is one sentence."""
     try:
+        if model.detector is not None:
+            yield with_boxes(model, value)
+            return
         answer = ask(model, value)
         yield _html(model, answer, explained=False)
         yield _html(
@@ -92,6 +105,18 @@ def pages(model: Model, value: Any) -> Iterator[str]:
         )
     except HeadstartError as error:
         yield problem(str(error))
+
+
+def with_boxes(model: Model, value: Any) -> str:
+    """The picture with what is found in it, and a table of the boxes, as HTML; DataError when it cannot be read."""
+    assert isinstance(model.task, Detection), "a detector finds boxes"
+    item, digest = readable(model, value)
+    (found,) = model.shown(model.scores([item], [digest]))
+    drawn = draw(model.modality.open(item), found, model.task.class_names)
+    drawn.thumbnail((MOST_PIXELS, MOST_PIXELS))
+    (boxes,) = model.task.decode([found])  # type: ignore[arg-type]  # any sequence of them
+    view = {"said": counted(model.task, found), "picture": as_jpeg(drawn), "size": found.size, "boxes": boxes}
+    return _environment().get_template("answer_boxes.html.j2").render(view)
 
 
 def problem(text: str) -> str:
@@ -117,8 +142,13 @@ def heated_picture(model: Model, answer: Answer) -> str:
     opened = model.modality.open(answer.item)
     if isinstance(opened, str):
         return ""
+    return as_jpeg(explain.overlay(opened, explain.heat_map(model, answer.item, answer.score)))
+
+
+def as_jpeg(picture: Any) -> str:
+    """An RGB picture as a `data:` URI."""
     file = io.BytesIO()
-    explain.overlay(opened, explain.heat_map(model, answer.item, answer.score)).save(file, "JPEG", quality=85)
+    picture.save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 

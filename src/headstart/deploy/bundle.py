@@ -73,7 +73,7 @@ def _fill(model: Model, folder: Path, progress: Progress) -> None:
         (folder / examples.FILE).write_bytes(model.examples.shrunk(model.modality).to_bytes())
     if model.provenance is not None and not (folder / catalog.BUNDLED).exists():
         catalog.copy(catalog.locate(model.moved_to or model.origin.name, progress), folder / catalog.BUNDLED)
-    extra = registry.plugin_name(model.modality)
+    extra = registry.plugin_name(model.modality if model.detector is None else model.task)
     how, wanted = (HOW, f"headstart[{extra}]") if model.provenance is not None else (HOW_TABLE, "headstart")
     (folder / "requirements.txt").write_text(f"{wanted}=={__version__}\n")
     (folder / "USE.md").write_text(how.format(extra=extra, version=__version__), encoding="utf-8")

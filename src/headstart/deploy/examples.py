@@ -2,7 +2,7 @@
 
 `examples.parquet` holds a draw from train and val. Texts are kept whole and pictures by their path (in a bundle, and
 where they had none, as encoded bytes), each with its label and its embedding: the pooled last stage of the pretrained
-network, centred.
+network, centred. Where boxes are learnt, nothing is pooled: embeddings have no width, and no example is like another.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Examples:
 
     def nearest(self, embedding: np.ndarray, most: int = 5) -> list[Neighbour]:
         """The examples whose embeddings are most like `embedding` (D,), an uncentred pooled last stage; best first."""
-        if not self.items:
+        if not self.embeddings.size:
             return []
         directions, centre = self._directions
         likeness = directions @ _unit(embedding - centre)

@@ -140,7 +140,7 @@ def overlay(picture: Picture, heat: np.ndarray, pixels: int = 480) -> Picture:
 def most_similar(model: Model, item: Any, n: int = 5) -> list[Neighbour]:
     """The run's own examples that are most like a stored item to the pretrained network; [] where it kept none."""
     kept = model.examples
-    if kept is None:
+    if kept is None or not kept.embeddings.size:
         return []
     backbone = model.backbone if model.changes is None else model.pretrained
     digests = [model.modality.examine(item).digest]

@@ -84,7 +84,9 @@ class Model:
 
     @property
     def linear(self) -> LinearHead:
-        """The head. PlanError for a model of plain tables."""
+        """The head. PlanError for a model of plain tables, and for one that finds boxes."""
+        if self.detector is not None:
+            raise PlanError(f"This works for labels and numbers, and this model gives {self.task.title}.")
         if self.head is None:
             raise PlanError(f"This model takes {self.modality.noun[1]} and has no head on a pretrained network.")
         return self.head

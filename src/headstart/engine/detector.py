@@ -200,13 +200,7 @@ def detect(network: Any, backbone: Backbone, modality: Modality, items: Sequence
     """
 
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
-        with torch.inference_mode():
-            if isinstance(network, OnPyramid):
-                whole = whole_maps(backbone, inputs, network.levels.stages)
-                raw = network.head([whole[stage].float() for stage in network.levels.stages])
-            else:
-                raw = network(inputs)
-            return [boxed(chosen(network, raw))]
+        return [boxed(found_in(network, backbone, inputs))]
 
     found = boxed([none_found((1, 1))] * len(items))
     with bar(len(items), modality.noun[1]) as advance:
@@ -214,6 +208,19 @@ def detect(network: Any, backbone: Backbone, modality: Modality, items: Sequence
             found[rows] = some
             advance(len(rows))
     return found
+
+
+@torch.inference_mode()
+def found_in(network: Any, backbone: Backbone, inputs: Mapping[str, Tensor]) -> list[Detections]:
+    """What is found in a batch of N pictures; boxes are relative."""
+    if not isinstance(network, OnPyramid):
+        return chosen(network, network(inputs))
+    return found_on(network, whole_maps(backbone, inputs, network.levels.stages))
+
+
+def found_on(network: OnPyramid, whole: Mapping[int, Tensor]) -> list[Detections]:
+    """What a pyramid finds on whole maps (N, C, H, W) by stage; boxes are relative."""
+    return chosen(network, network.head([whole[stage].float() for stage in network.levels.stages]))
 
 
 def chosen(network: Any, raw: Any) -> list[Detections]:

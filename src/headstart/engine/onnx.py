@@ -126,7 +126,8 @@ def export(
 
     `axes` says which ones of each input may differ; default: the number of examples, and of tokens.
     """
-    example = {name: torch.cat([one, one])[:2] for name, one in inputs.items()}
+    several = axes is None or all(0 in one for one in axes.values())
+    example = {name: torch.cat([one, one])[:2] if several else one for name, one in inputs.items()}
     making = file.with_name(f"making-{uuid.uuid4().hex}.onnx")
     making.parent.mkdir(parents=True, exist_ok=True)
     with quietly(), torch.no_grad():

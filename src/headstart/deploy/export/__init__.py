@@ -12,7 +12,8 @@ from typing import Any
 from headstart import __version__
 from headstart.backbones.fetch import sha256_of
 from headstart.deploy import artifact
-from headstart.deploy.export import parity
+from headstart.deploy.export import box_parity, parity
+from headstart.deploy.export.box_parity import BoxParity
 from headstart.deploy.export.parity import Parity
 from headstart.deploy.export.whole import exact
 from headstart.deploy.model import Model
@@ -32,7 +33,7 @@ class Export:
     """An export that was checked and is on the disk."""
 
     folder: Path
-    parity: Parity
+    parity: Parity | BoxParity
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
     """Write `model` as "onnx", "torch" or "hf" into the new folder `out`: checked, or not at all.
 
     Every export runs on the run's validation examples (or on labelled `data`): labels must be the model's own,
-    probabilities within 1e-3 of its float32 ones. With `int8` (ONNX only) what it loses is measured instead.
+    probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check` has it. With `int8` (ONNX only) what it loses is measured instead.
     HeadstartError says what is wrong; then nothing is left.
     """
     progress = progress or Progress()
@@ -56,6 +57,8 @@ def export(
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":
         raise PlanError(f"8-bit weights are for --format onnx, not {kind}.")
+    if int8 and model.detector is not None:
+        raise PlanError("8-bit weights are for labels and numbers, not for boxes. Export without --int8.")
     plain = exact(model)
     artifact.check_writable(out)
     with progress.step("validation examples"):
@@ -66,8 +69,7 @@ def export(
         with progress.step("export"):
             runner = _write(kind, plain, making, asked.opened, int8)
         with progress.step("check"):
-            scores = runner(asked.opened)
-            found = (parity.check_int8 if int8 else parity.check)(plain, asked, scores)
+            found = _checked(plain, asked, runner(asked.opened), int8)
         (making / CARD).write_bytes(artifact.to_bytes(_card(model, kind, found, making)))
         (making / "README.md").write_text(_readme(model, kind, found), encoding="utf-8")
         making.rename(out)
@@ -76,6 +78,13 @@ def export(
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return Export(folder=out, parity=found)
+
+
+def _checked(plain: Model, asked: parity.Sample, said: Any, int8: bool) -> Parity | BoxParity:
+    """What comparing the export's answers with the model's finds; RunError where they are not the same."""
+    if plain.detector is not None:
+        return box_parity.check(plain, asked, said)
+    return (parity.check_int8 if int8 else parity.check)(plain, asked, said)
 
 
 def _write(kind: str, plain: Model, folder: Path, opened: list[Any], int8: bool) -> parity.Runner:
@@ -92,7 +101,7 @@ def _write(kind: str, plain: Model, folder: Path, opened: list[Any], int8: bool)
         ) from error
 
 
-def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any]:
+def _card(model: Model, kind: str, found: Parity | BoxParity, folder: Path) -> dict[str, Any]:
     """What the export is, for programs."""
     return {
         "format": kind,
@@ -100,7 +109,7 @@ def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any
         "run": model.run.name if model.run else None,
         "modality": model.backbone.modality,
         "score_names": list(model.task.score_names),
-        "scores": model.linear_task.final,
+        "scores": "boxes" if model.detector is not None else model.linear_task.final,
         "backbone": vars(model.origin),
         "preprocessing": model.backbone.preprocessing,
         "parity": found.to_json(),
@@ -108,7 +117,7 @@ def _card(model: Model, kind: str, found: Parity, folder: Path) -> dict[str, Any
     }
 
 
-def _readme(model: Model, kind: str, found: Parity) -> str:
+def _readme(model: Model, kind: str, found: Parity | BoxParity) -> str:
     """What the export is and how to use it, for people."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -118,12 +127,17 @@ def _readme(model: Model, kind: str, found: Parity) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    preprocessing = model.backbone.preprocessing
+    height, width = preprocessing.get("canvas") or [preprocessing.get("side")] * 2
     return environment.get_template("readme.md.j2").render(
         model=model,
         kind=kind,
         what=FORMATS[kind],
         parity=found,
-        preprocessing=model.backbone.preprocessing,
+        preprocessing=preprocessing,
+        height=height,
+        width=width,
+        one_at_a_time=model.detector is not None and model.detector.levels is None,
         front=_front_matter(model) if kind == "hf" else "",
     )
 

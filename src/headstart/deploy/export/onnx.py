@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.deploy.export import candidates
 from headstart.deploy.export.tokens import write_tokenizer, write_tokens
 from headstart.deploy.export.whole import exportable
 from headstart.deploy.model import Model
@@ -27,6 +28,8 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     """Write the files; gives what `predict.py` computes: opened items -> scores (N, K)."""
     if not can_export():
         raise MissingExtraError("onnxruntime", "onnx")
+    if model.detector is not None:
+        return _write_boxes(model, folder)
     what, file = exportable(model), folder / FILE
     export(what.module, what.inputs, file, what.axes, ["scores"])
     is_text = model.backbone.modality == "text"
@@ -44,17 +47,32 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     return lambda items: answer(folder, items)
 
 
+def _write_boxes(model: Model, folder: Path) -> Any:
+    """Of a detector; gives what `predict.py` computes: opened pictures -> boxes of each."""
+    what = candidates.exportable(model)
+    export(what.module, what.inputs, folder / FILE, what.axes, what.outputs)
+    candidates.write_suppression(model, folder)
+    (folder / "predict.py").write_text((HERE / "predict_boxes.py.txt").read_text(encoding="utf-8"))
+    return lambda items: _each(folder, items)
+
+
 def answer(folder: Path, items: Sequence[Any]) -> np.ndarray:
     """Scores (N, K) of N opened items, as the exported folder's own `predict.py` gives them."""
+    return np.concatenate(_each(folder, items))
+
+
+def _each(folder: Path, items: Sequence[Any]) -> list[Any]:
+    """What the folder's own `predict` gives for each opened item."""
     import sys
 
     sys.path.insert(0, str(folder))  # as Python does for a script
     try:
         predict = runpy.run_path(str(folder / "predict.py"))["predict"]
-        return np.concatenate([predict(item if isinstance(item, str) else np.asarray(item)) for item in items])
+        return [predict(item if isinstance(item, str) else np.asarray(item)) for item in items]
     finally:
         sys.path.remove(str(folder))
-        sys.modules.pop("tokens", None)
+        for beside in ("tokens", "suppression"):
+            sys.modules.pop(beside, None)
 
 
 def _calibration(model: Model, opened: Sequence[Any]) -> list[Any]:

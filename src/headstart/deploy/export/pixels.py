@@ -33,30 +33,31 @@ FILTERS = {2: _bilinear, 3: _bicubic}  # PIL's number of the filter
 
 
 class Squash(nn.Module):
-    """Pictures (N, H, W, 3) uint8 of one size to the network's (N, 3, side, side) float32."""
+    """Pictures (N, H, W, 3) uint8 of one size to the network's (N, 3, height, width) float32."""
 
     def __init__(self, preprocessing: Mapping[str, Any]) -> None:
         super().__init__()
         if preprocessing.get("fit") != "squash" or preprocessing.get("resample") not in FILTERS:
             raise PlanError(
-                "This backbone prepares pictures in a way that an export cannot hold: it must squash them to a square "
+                "This backbone prepares pictures in a way that an export cannot hold: it must squash them to one size "
                 f"with PIL's filter 2 (bilinear) or 3 (bicubic), and says {preprocessing}. Use `headstart bundle`."
             )
-        self.side, self.filter = int(preprocessing["side"]), FILTERS[preprocessing["resample"]]
+        self.height, self.width = preprocessing.get("canvas") or [int(preprocessing["side"])] * 2
+        self.filter = FILTERS[preprocessing["resample"]]
         self.mean = nn.Parameter(torch.tensor(preprocessing["mean"]).view(3, 1, 1), False)
         self.std = nn.Parameter(torch.tensor(preprocessing["std"]).view(3, 1, 1), False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Rows, then columns, as Pillow does; then (value / 255 - mean) / std."""
-        rows = self._resized(pixels.permute(0, 3, 1, 2).double())
-        both = self._resized(rows.transpose(2, 3)).transpose(2, 3)
+        rows = self._resized(pixels.permute(0, 3, 1, 2).double(), self.width)
+        both = self._resized(rows.transpose(2, 3), self.height).transpose(2, 3)
         return (both.float() / 255 - self.mean) / self.std
 
-    def _resized(self, picture: Tensor) -> Tensor:
+    def _resized(self, picture: Tensor, side: int) -> Tensor:
         """(N, 3, A, B) to (N, 3, A, side), rounded half up and clipped to 8 bits; whole numbers in float64."""
         place = torch.arange(picture.shape[3], dtype=torch.float64) + 0.5
-        scale = torch.ones_like(place).sum() / self.side
-        centre = (torch.arange(self.side, dtype=torch.float64) + 0.5) * scale
+        scale = torch.ones_like(place).sum() / side
+        centre = (torch.arange(side, dtype=torch.float64) + 0.5) * scale
         weights = self.filter((place[:, None] - centre).abs() / scale.clamp(min=1))
         fixed = (weights / weights.sum(0) * ONE).round()
         return ((picture @ fixed) / ONE + 0.5).floor().clamp(0, 255)

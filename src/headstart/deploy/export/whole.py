@@ -63,6 +63,7 @@ class Exportable:
     module: nn.Module
     inputs: dict[str, Tensor]
     axes: dict[str, dict[int, Any]]
+    outputs: tuple[str, ...] = ("scores",)
 
 
 def exportable(model: Model) -> Exportable:
@@ -97,7 +98,7 @@ def exact(model: Model) -> Model:
             "exported. Use `headstart bundle` to take it elsewhere, or fit again with --strategy auto to ship the "
             "adapted network."
         )
-    return replace(model, plan=replace(model.plan, way=EXACT), _backbone=None)
+    return replace(model, plan=replace(model.plan, way=EXACT), _backbone=None, _network=None)
 
 
 def _in_order_of_depth(model: Model) -> Tensor:

@@ -6,26 +6,41 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
 from headstart.deploy.serve.problems import MEDIA_TYPE
 from headstart.deploy.serve.settings import Settings
 from headstart.deploy.serve.shared import Member
+from headstart.tasks.coco import MOST
 
 Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]  # told here, checked by the engine
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
 
 
+class Box(BaseModel):
+    """An object: its class, and its top left corner and size in pixels of the upright picture."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: float
+
+
 class Prediction(BaseModel):
-    """A class, several labels or a number."""
+    """A class, several labels, a number, or boxes in a picture of this width and height, the surest first."""
 
     label: str | None = None
     confidence: float | None = None
     labels: list[str] | None = None
     probabilities: dict[str, float] | None = None
     value: float | None = None
+    width: int | None = None
+    height: int | None = None
+    boxes: Annotated[list[Box] | None, Field(max_length=MOST)] = None
 
 
 class Predictions(BaseModel):
@@ -174,6 +189,6 @@ def about(member: Member) -> dict[str, Any]:
         "classes": list(model.task.score_names),
         "backbone": None if model.classical is not None else model.origin.name,
         "strategy": model.plan.ships if model.classical is not None else model.plan.strategy,
-        "shared_stages": member.cut if member.uppers else max(model.stages, default=-1) + 1,
+        "shared_stages": member.n_shared,
         "run": None if model.run is None else str(model.run),
     }

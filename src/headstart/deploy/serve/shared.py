@@ -22,9 +22,12 @@ from headstart.backbones.base import Backbone
 from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.backbones.resume import Resumable
 from headstart.deploy.model import Model
+from headstart.engine.detector import Detector, OnPyramid, found_in, found_on, sized
 from headstart.engine.freeze import plan_batches
+from headstart.engine.maps import whole_maps
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.modalities.base import Modality
+from headstart.tasks.boxes import Detections, boxed
 
 Answer = dict[str, Any]  # what one model says of one item, as JSON
 
@@ -45,11 +48,20 @@ class Member:
     trunk: Trunk | None = None  # None for a classical model
     uppers: tuple[Resumable, ...] = ()  # its changed stages, for each lane; none where it reads pooled features
     cut: int = 0  # where they go on from
+    networks: tuple[Any, ...] = ()  # of a detector, for each lane
 
     @property
     def modality(self) -> str:
         """The kind of items that it takes."""
         return registry.plugin_name(self.model.modality)
+
+    @property
+    def n_shared(self) -> int:
+        """Stages that it reads of the pretrained network, which others may read too."""
+        detector = self.model.detector
+        if detector is not None and detector.levels is not None and detector.changes is None:
+            return max(detector.levels.stages) + 1
+        return self.cut if self.uppers else max(self.model.stages, default=-1) + 1
 
     def scores(self, features: Tensor) -> np.ndarray:
         """Calibrated scores (N, K) of features (N, D)."""
@@ -57,7 +69,11 @@ class Member:
         return self.model.linear_task.scores(logits, self.model.plan.temperature)
 
     def answers(self, scores: np.ndarray) -> list[Answer]:
-        """Scores (N, K) as N answers."""
+        """Scores (N, K), or what is found (N,), as N answers."""
+        if self.networks:
+            shown = self.model.shown(scores)
+            each = zip(shown, self.model.task.decode(shown), strict=True)
+            return [{"width": one.size[0], "height": one.size[1], "boxes": boxes} for one, boxes in each]
         names = self.model.task.score_names
         found = []
         for row, prediction in zip(scores.tolist(), self.model.task.decode(scores), strict=True):
@@ -126,6 +142,44 @@ class SharedPass(Pass):
             yield one, rows, one.scores(read)
 
 
+class BoxPass(Pass):
+    """Detectors on one trunk: heads on the same maps, or one ready-made network."""
+
+    def __init__(self, trunk: Trunk, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self.trunk = trunk
+
+    def open(self, stored: Any) -> Any:
+        """The picture in as much detail as the backbone looks at, and its size in pixels, which boxes are told in."""
+        return self.modality.open(stored, self.trunk.backbone.detail), registry.modality("image").size(stored)
+
+    @torch.inference_mode()
+    def run(self, lane: int, items: Sequence[Any], asked: Sequence[AbstractSet[str]]) -> Scored:
+        """Batches within the backbone's budget."""
+        backbone, pictures = self.trunk.lanes[lane], [picture for picture, _ in items]
+        for positions in plan_batches(backbone, pictures):
+            inputs = backbone.collate([pictures[i] for i in positions])
+            for member, found in self._batch(lane, inputs, [asked[i] for i in positions]):
+                detector = member.model.detector
+                assert detector is not None, "a member of this pass is a detector"
+                calibrated = [detector.calibrated(one) for one in sized(found, [items[i][1] for i in positions])]
+                wanted = [row for row, i in enumerate(positions) if member.name in asked[i]]
+                yield member, positions[wanted].tolist(), boxed([calibrated[row] for row in wanted])
+
+    def _batch(
+        self, lane: int, inputs: dict[str, Tensor], asked: Sequence[AbstractSet[str]]
+    ) -> Iterator[tuple[Member, list[Detections]]]:
+        """What each member that is asked finds in all pictures of the batch, in relative boxes."""
+        wanted = {one: one.networks[lane] for one in self.members if any(one.name in names for names in asked)}
+        read = {
+            stage for network in wanted.values() if isinstance(network, OnPyramid) for stage in network.levels.stages
+        }
+        whole = whole_maps(self.trunk.lanes[lane], inputs, sorted(read)) if read else {}
+        for one, network in wanted.items():
+            on_maps = isinstance(network, OnPyramid)
+            yield one, found_on(network, whole) if on_maps else found_in(network, self.trunk.lanes[lane], inputs)
+
+
 class ClassicalPass(Pass):
     """A classical model."""
 
@@ -173,11 +227,15 @@ class Fleet:
     @cached_property
     def passes(self) -> list[Pass]:
         """What is run: one for each trunk, and for each classical model."""
-        on: dict[int, list[Member]] = {}
+        on: dict[tuple[int, bool], list[Member]] = {}
         for one in self.members.values():
             if one.trunk is not None:
-                on.setdefault(id(one.trunk), []).append(one)
-        shared = [SharedPass(some[0].trunk, some) for some in on.values() if some[0].trunk is not None]
+                on.setdefault((id(one.trunk), bool(one.networks)), []).append(one)
+        shared = [
+            (BoxPass if some[0].networks else SharedPass)(some[0].trunk, some)
+            for some in on.values()
+            if some[0].trunk is not None
+        ]
         return [*shared, *(ClassicalPass([one]) for one in self.members.values() if one.trunk is None)]
 
     def taking(self, modality: str) -> frozenset[str]:
@@ -196,6 +254,8 @@ class _Making:
         """A model with what it needs to run."""
         if model.classical is not None:
             return Member(name=name, model=model)
+        if model.detector is not None:
+            return self._finds_boxes(name, model, model.detector)
         if model.changes is None:
             return Member(name=name, model=model, trunk=self._trunk(model, light(model.plan.way)))
         pretrained, way = self._pretrained(model), in_float32(model.plan.way)
@@ -206,6 +266,21 @@ class _Making:
         upper = Resumable(adapted, cut, adapted.placeholders(["an example"])).for_predictions(trunk.backbone)
         uppers = (upper, *(upper.beside() for _ in range(self.n_lanes - 1)))
         return Member(name=name, model=model, trunk=trunk, uppers=uppers, cut=cut)
+
+    def _finds_boxes(self, name: str, model: Model, detector: Detector) -> Member:
+        """A detector, on maps that others may share where training left the backbone as it was."""
+        way, changes = model.plan.way, detector.changes
+        if detector.levels is not None and changes is None:
+            trunk = self._trunk(model, light(way))
+        else:
+            pretrained = self._pretrained(model)
+            own = pretrained if changes is None else pretrained.adapted(changes)
+            trunk = Trunk(own if detector.levels is None else run_as(own, in_float32(way)), self.n_lanes)
+        network = detector.network(trunk.backbone)
+        if detector.levels is not None:  # the lanes' own backbones run; a head has no state
+            return Member(name=name, model=model, trunk=trunk, networks=(network,) * self.n_lanes)
+        networks = (network, *(network.beside() for _ in range(self.n_lanes - 1)))
+        return Member(name=name, model=model, trunk=trunk, networks=networks)
 
     def _trunk(self, model: Model, way: str) -> Trunk:
         key = model.fingerprint, way
