@@ -87,7 +87,7 @@ def fit_sliding(
     for number, shape in enumerate(shapes):
         teach, judge = (
             Windows.of(shape, [one.cells[number] for one in some], [one.size for one in some], truth)
-            for some, truth in ((scenes, y[rows]), (asked, val_y[others]))
+            for some, truth in ((scenes, list(y[rows])), (asked, list(val_y[others])))
         )
         templates.append(fit_template(teach, judge, rng))
     return Sliding([template for template in templates if template is not None])
