@@ -140,9 +140,17 @@ def export(
             input_names=list(example),
             output_names=output_names,
             verbose=False,
+            custom_translation_table={torch.ops.aten._is_all_true.default: _all_true},
         )
         program.save(making)
     making.rename(file)
+
+
+def _all_true(values: Any) -> Any:
+    """What networks ask when they check shapes, which torch's exporter has no translation of."""
+    from onnxscript import opset18
+
+    return opset18.Cast(opset18.ReduceMin(opset18.Cast(values, to=7), keepdims=0), to=9)  # bool to int64 and back
 
 
 def _dynamic(name: str) -> dict[int, Any]:
