@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from headstart.evidence.gradients import cells
 from headstart.evidence.windows import Shape, Template, Windows, fit_template, moved
 from headstart.modalities.base import Modality
-from headstart.tasks.boxes import Detections, Objects, boxed, none_found, suppressed
+from headstart.tasks.boxes import Detections, boxed, none_found, suppressed
 
 SIDE = 320  # pixels of a picture's longer side, as it is looked at
 CELLS, FEWEST_CELLS = 6, 3  # along a window's longer side; along any side
@@ -60,8 +60,10 @@ def candidates(
     probability, offset = template.answers(cells)
     order = np.argsort(-probability, axis=None, kind="stable")[:MOST_CANDIDATES]
     rows, which = np.divmod(order, len(template.classes))
-    boxes = moved(template.shape.boxes(size)[rows], offset[rows])
-    return np.clip(boxes, 0, [*size, *size]), template.classes[which], probability[rows, which]
+    boxes = np.clip(moved(template.shape.boxes(size)[rows], offset[rows]), 0, [*size, *size])
+    classes, confidence = template.classes[which], probability[rows, which]
+    kept = suppressed(boxes, classes, confidence, SHARED, KEPT)  # here already, where few pairs are compared
+    return boxes[kept], classes[kept], confidence[kept]
 
 
 def fit_sliding(
@@ -83,11 +85,11 @@ def fit_sliding(
     asked = [look(modality, val_items[i], shapes) for i in others] if shapes else []
     templates = []
     for number, shape in enumerate(shapes):
-        parts = [
+        teach, judge = (
             Windows.of(shape, [one.cells[number] for one in some], [one.size for one in some], truth)
-            for some, truth in ((scenes, y[rows]), (asked, val_y[others]))
-        ]
-        templates.append(fit_template(*parts, rng))
+            for some, truth in ((scenes, list(y[rows])), (asked, list(val_y[others])))
+        )
+        templates.append(fit_template(teach, judge, rng))
     return Sliding([template for template in templates if template is not None])
 
 
@@ -109,7 +111,7 @@ def look(modality: Modality, item: Any, shapes: Sequence[Shape]) -> Scene:
     return Scene((width, height), cells(small, [shape.grid((width, height)) for shape in shapes]))
 
 
-def shapes_of(y: Sequence[Objects], n_classes: int, seed: int) -> list[Shape]:
+def shapes_of(y: np.ndarray, n_classes: int, seed: int) -> list[Shape]:
     """The centres of the labelled boxes' log width and height; a class counts as the root of its number of boxes."""
     seen = [~one.ignored for one in y]
     sizes = np.concatenate(

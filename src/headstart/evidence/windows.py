@@ -159,12 +159,10 @@ def fit_template(train: Windows, val: Windows, rng: np.random.Generator) -> Temp
     classes = np.unique(train.label[train.label > 0]) - 1
     if not len(classes):
         return None
-    head, guess = None, None
+    guess: Template | None = None
     for _ in range(2):
-        drawn = [draw(part, classes, guess, rng) for part in (train, val)]
-        head = best_head(*drawn)
+        head = best_head(draw(train, classes, guess, rng), draw(val, classes, guess, rng))
         guess = Template(train.shape, classes, head.weight, head.bias)
-    assert head is not None
     move = best_move(train, val, rng)
     weight, bias = np.concatenate([head.weight, move.weight]), np.concatenate([head.bias, move.bias])
     return Template(train.shape, classes, weight, bias)
