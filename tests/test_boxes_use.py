@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import headstart
-from headstart import adapt_boxes, box_workshop
+from headstart import adapt_boxes, box_workshop, detection
 from headstart.deploy import answer, detections, explain
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import box_parity, candidates, hf, onnx, parity
@@ -32,6 +32,7 @@ from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.settings import Settings
 from headstart.engine.detector import Sure
 from headstart.errors import PlanError, RunError
+from headstart.evidence.sliding import Sliding
 from headstart.modalities.drawing import draw
 from headstart.tasks.boxes import Detections
 from headstart.tasks.coco import Matched
@@ -69,11 +70,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def small() -> Iterator[None]:
-    """Canvases of few pixels, and few epochs."""
+    """Canvases of few pixels, few epochs, and no classical detector, which takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_workshop, "SHORTEST", 96)
         patch.setattr(box_workshop, "LONGEST", 96)
         patch.setattr(adapt_boxes, "MOST_EPOCHS", 25)
+        patch.setattr(detection, "fit_sliding", lambda *_: Sliding(()))
         yield
 
 

@@ -148,9 +148,10 @@ def export(
 
 def _all_true(values: Any) -> Any:
     """What networks ask when they check shapes, which torch's exporter has no translation of."""
-    from onnxscript import opset18
+    import onnxscript
 
-    return opset18.Cast(opset18.ReduceMin(opset18.Cast(values, to=7), keepdims=0), to=9)  # bool to int64 and back
+    ops: Any = onnxscript.opset18
+    return ops.Cast(ops.ReduceMin(ops.Cast(values, to=7), keepdims=0), to=9)  # bool to int64 and back
 
 
 def _dynamic(name: str) -> dict[int, Any]:
