@@ -31,7 +31,7 @@ from headstart.deploy.model import Model
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.settings import Settings
 from headstart.engine.detector import Sure
-from headstart.errors import PlanError, RunError
+from headstart.errors import DataError, PlanError, RunError
 from headstart.evidence.sliding import Sliding
 from headstart.modalities.drawing import draw
 from headstart.tasks.boxes import Detections
@@ -59,6 +59,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "id": 10 * seed + i,
                 "image_id": seed,
                 "category_id": 1 + (box["name"] == "square"),
+                "iscrowd": 0,
+                "area": box["width"] * box["height"],
                 "bbox": [box["x"], box["y"], box["width"], box["height"]],
             }
             for i, box in enumerate(boxes)
@@ -205,6 +207,24 @@ def test_coco_json_is_read_back(run: Path, model: Model, data: Path, files: list
         edges = [[box[name] for name in detections.EDGES] for box in boxes]
         assert np.allclose([one["bbox"] for one in found], edges)
     assert [len(one["boxes"]) for one in dataset.column("label")] == [len(boxes) for boxes in expected]
+
+
+def test_every_box_in_coco_json_makes_the_score(run: Path, model: Model, data: Path, tmp_path: Path) -> None:
+    """As pycocotools measures it on the labels' own file."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(data / "test.json"))
+    names = [one["file_name"] for one in truth.dataset["images"]]
+    inputs, out = [data / name for name in names], tmp_path / "found.json"
+    assert call("predict", run, *inputs, "--all-boxes", "--out", out, "--quiet") == 0
+    said = json.loads(out.read_text())
+    ids = {one["id"]: int(Path(one["file_name"]).stem) for one in said["images"]}
+    found = truth.loadRes([{**one, "image_id": ids[one["image_id"]]} for one in said["annotations"]])
+    evaluation = COCOeval(truth, found, "bbox")
+    for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
+        step()
+    assert evaluation.stats[0] == pytest.approx(model.evidence.metrics["map"].value, abs=1e-9)
 
 
 def test_tables_have_a_row_a_box_or_a_picture(run: Path, model: Model, files: list[str], tmp_path: Path) -> None:
@@ -370,6 +390,10 @@ def test_boxes_at_their_threshold_are_counted(model: Model, files: list[str]) ->
     answers = strict.task.decode(strict.shown(asked.scores))
     answers[i] = [box for box in answers[i] if box != lone]
     assert box_parity.check(strict, asked, answers).n_borderline == 1
+    none = tuple(replace(one, threshold=1.1) for one in sure)
+    silent = replace(plain, detector=replace(plain.detector, confidence=none))  # type: ignore[type-var]
+    with pytest.raises(DataError, match="nothing to compare"):
+        box_parity.check(silent, asked, [[]] * len(answers))
 
 
 def test_a_bundle_says_what_it_needs(model: Model, run: Path, files: list[str], tmp_path: Path) -> None:

@@ -59,14 +59,10 @@ def predict(
     items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
     progress = screen(as_json or quiet or jsonl)
     with progress.step("predict"):
-        if model.detector is None:
-            found, table = None, predictions.predict_all(model, items, progress)
-        else:
-            found = detections.find(model, items, progress, every)
-            table = found.pictures()
+        found = None if model.detector is None else detections.find(model, items, progress, every)
+        table = predictions.predict_all(model, items, progress) if found is None else found.pictures()
     if found is not None and draw is not None:
-        n_drawn = found.draw(draw)
-        progress.say(f"{n_drawn:,} pictures drawn: {draw}")
+        progress.say(f"{found.draw(draw):,} pictures drawn: {draw}")
     if out is not None:
         predictions.write_table(table, out) if found is None else predictions.write_boxes(found, out)
     if as_json:

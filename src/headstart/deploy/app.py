@@ -192,9 +192,10 @@ def _model_page(name: str, model: Model) -> None:
     """What it is, the panel to try it, and its report."""
     gr = gradio()
     answers = listed(model.task.score_names, 6) or "a number"
+    verb = "answers with" if model.detector is None else "finds"
     gr.HTML(
         f'<div class="hs-head"><h1>{escape(name)}</h1><p class="hs-verdict">{escape(model.evidence.verdict)}</p>'
-        f'<p class="hs-small">Takes {model.modality.noun[1]}; answers with: {escape(answers)}.</p></div>'
+        f'<p class="hs-small">Takes {model.modality.noun[1]}; {verb}: {escape(answers)}.</p></div>'
     )
     panel(lambda: model, registry.plugin_name(model.modality))
     with gr.Accordion("The whole report", open=False):

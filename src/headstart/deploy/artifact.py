@@ -5,7 +5,7 @@ model.safetensors    only what is new: the head, and what changed in the backbon
 seen.safetensors     sha256 of the examples that it was fitted on, so that `evaluate` can leave them out
 plan.json            what was decided, and why: cut, strength, temperature
 metrics.json         scores with intervals, baselines, what the audit found, seconds
-predictions.parquet  the test examples: truth, prediction, probabilities
+predictions.parquet  the test examples: truth, prediction, probabilities; or true boxes, and all that was found
 examples.parquet     some of the train and val examples, to check exports on and to show which are alike
 report.html          the same for people
 README.md            a model card

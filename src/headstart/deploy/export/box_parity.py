@@ -11,7 +11,7 @@ import numpy as np
 from headstart.deploy.export.parity import TOLERANCE, Sample
 from headstart.deploy.model import Model
 from headstart.engine.detector import Detector
-from headstart.errors import RunError, listed
+from headstart.errors import DataError, RunError, listed
 from headstart.tasks.boxes import Detections, overlaps
 from headstart.tasks.classification import class_indices
 
@@ -62,9 +62,17 @@ class Pairs:
 
 
 def check(model: Model, asked: Sample, said: Sequence[list[dict[str, Any]]]) -> BoxParity:
-    """RunError, naming the pictures, unless the export shows the model's boxes, as sure within the tolerance."""
+    """RunError, naming the pictures, unless the export shows the model's boxes, as sure within the tolerance.
+
+    DataError where the model shows none.
+    """
     detector = model.detector
     assert detector is not None, "only a detector gives boxes"
+    if not any(map(len, model.shown(asked.scores))):
+        raise DataError(
+            f"The model is sure of no box in the {len(asked.opened)} {asked.what}, so there is nothing to compare, "
+            "and an export is only left where it was checked. Give pictures in which it finds some with --data."
+        )
     sizes = [one.size for one in asked.opened]
     found = [detections(detector, boxes, size) for boxes, size in zip(said, sizes, strict=True)]
     pairs = [paired(relative(one), other, SAME) for one, other in zip(model.shown(asked.scores), found, strict=True)]
