@@ -339,7 +339,8 @@ def test_a_wrong_export_is_refused(
             case "calibration":
                 content["confidence"][0]["offset"] += 0.02
             case "edges":
-                code.write_text(code.read_text().replace("[width, height, width, height]", "[height, width, height, width]"))
+                right, wrong = "[width, height, width, height]", "[height, width, height, width]"
+                code.write_text(code.read_text().replace(right, wrong))
         said.write_text(json.dumps(content))
 
     monkeypatch.setattr(candidates, "write_suppression", write)
