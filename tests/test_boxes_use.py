@@ -21,10 +21,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import headstart
-from headstart import adapt_boxes, box_workshop
+from headstart import adapt_boxes, box_workshop, detection
 from headstart.deploy import answer, detections, explain
 from headstart.deploy.bundle import bundle
-from headstart.deploy.export import box_parity, candidates, onnx, parity
+from headstart.deploy.export import box_parity, candidates, hf, onnx, parity
 from headstart.deploy.export import export as write_export
 from headstart.deploy.export.whole import exact
 from headstart.deploy.model import Model
@@ -32,6 +32,7 @@ from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.settings import Settings
 from headstart.engine.detector import Sure
 from headstart.errors import PlanError, RunError
+from headstart.evidence.sliding import Sliding
 from headstart.modalities.drawing import draw
 from headstart.tasks.boxes import Detections
 from headstart.tasks.coco import Matched
@@ -69,11 +70,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def small() -> Iterator[None]:
-    """Canvases of few pixels, and few epochs."""
+    """Canvases of few pixels, few epochs, and no classical detector, which takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_workshop, "SHORTEST", 96)
         patch.setattr(box_workshop, "LONGEST", 96)
         patch.setattr(adapt_boxes, "MOST_EPOCHS", 25)
+        patch.setattr(detection, "fit_sliding", lambda *_: Sliding(()))
         yield
 
 
@@ -316,7 +318,7 @@ def test_torch_exports_the_same(model: Model, tmp_path: Path) -> None:
 def test_what_cannot_be_exported_is_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"8-bit weights are for labels and numbers"):
         write_export(model, "onnx", tmp_path / "a", int8=True)
-    with pytest.raises(PlanError, match=r"no class .* --format onnx or torch"):
+    with pytest.raises(PlanError, match=r"no class.*--format onnx or torch"):
         write_export(model, "hf", tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
@@ -339,8 +341,14 @@ def test_a_wrong_export_is_refused(
             case "calibration":
                 content["confidence"][0]["offset"] += 0.02
             case "edges":
-                right, wrong = "[width, height, width, height]", "[height, width, height, width]"
-                code.write_text(code.read_text().replace(right, wrong))
+<<<<<<< HEAD
+                order, turned = "[width, height, width, height]", "[height, width, height, width]"
+                code.write_text(code.read_text().replace(order, turned))
+=======
+                code.write_text(
+                    code.read_text().replace("[width, height, width, height]", "[height, width, height, width]")
+                )
+>>>>>>> det-use
         said.write_text(json.dumps(content))
 
     monkeypatch.setattr(candidates, "write_suppression", write)
@@ -429,3 +437,20 @@ def test_a_ready_made_detector_goes_the_whole_way(ready: Path, files: list[str],
     found = write_export(model, "onnx", tmp_path / "onnx")
     assert found.parity.n_boxes >= 6  # type: ignore[union-attr]
     assert "one picture at a time" in (found.folder / "README.md").read_text()
+
+
+def test_a_ready_made_detector_is_a_folder_for_transformers(ready: Path, files: list[str], tmp_path: Path) -> None:
+    """Its pipeline gives the network's own scores, and boxes in whole pixels."""
+    model = headstart.load(ready)
+    model.detector = replace(model.detector, confidence=())  # type: ignore[type-var]
+    found = write_export(model, "hf", tmp_path / "hf")
+    assert found.parity.n_boxes >= 6  # type: ignore[union-attr]
+    assert 'pipeline("object-detection"' in (found.folder / "README.md").read_text()
+    with hf.quietly():
+        pipeline = transformers.pipeline("object-detection", model=str(found.folder), threshold=0.0)
+    expected = model.predict(files[:1])[0]
+    for one in pipeline(files[0]):
+        (own,) = [box for box in expected if abs(box["confidence"] - one["score"]) < 1e-5]
+        assert one["label"] == own["name"]
+        assert abs(one["box"]["xmin"] - own["x"]) <= 1
+        assert abs(one["box"]["ymax"] - own["y"] - own["height"]) <= 1

@@ -241,8 +241,8 @@ def of_candidates(boxes: np.ndarray, scores: np.ndarray, suppresses: bool) -> De
     return Detections(boxes[place].astype(np.float32), classes.astype(np.int64), confidence.astype(np.float32), (1, 1))
 
 
-def sized(found: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Relative detections (N,) in pixels of pictures of these widths and heights."""
+def sized(found: Sequence[Detections] | np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """N relative detections in pixels of pictures of these widths and heights."""
     return boxed(
         [
             replace(one, boxes=one.boxes * np.array(size * 2, np.float32), size=size)

@@ -1,12 +1,14 @@
 """A folder in the hub's layout that `transformers.pipeline` loads: weights, preprocessing, id2label and a model card.
 
 Where transformers has a class that puts a linear layer on the pooled last stage (ConvNeXt, ResNet, Swin, MobileNetV2),
-that class is used. The text classes of transformers read the first token, and ours is the mean over tokens: for them
-the folder carries forty lines of its own, `modeling_headstart.py`, and is loaded with `trust_remote_code=True`.
+that class is used; a ready-made detector stays of its own class. The text classes of transformers read the first token,
+and ours is the mean over tokens: for them the folder carries forty lines of its own, `modeling_headstart.py`, and is
+loaded with `trust_remote_code=True`.
 """
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from headstart.backbones.detectors import Detectors
+from headstart.backbones.queries import Pass
 from headstart.backbones.transformers import FAMILIES, Transformers, quietly
 from headstart.deploy import artifact
+from headstart.deploy.export import candidates
 from headstart.deploy.export.whole import calibrated_head
 from headstart.deploy.model import Model
 from headstart.errors import PlanError, listed
@@ -26,11 +31,14 @@ PROBLEMS = {
     "sigmoid": "multi_label_classification",
     "identity": "regression",
 }
+PROCESSORS = dict.fromkeys(("rt_detr_v2", "d_fine"), "RTDetrImageProcessor")  # as their files on the hub say
 APPLY = {"softmax": "softmax", "sigmoid": "sigmoid", "identity": "none"}  # the pipelines' own words
 
 
 def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     """Write the folder; gives what its pipeline answers: opened items -> scores (N, K)."""
+    if model.detector is not None:
+        return _write_detector(model, folder)
     backbone = model.backbone
     if not isinstance(backbone, Transformers):
         raise PlanError(
@@ -40,6 +48,54 @@ def write(model: Model, folder: Path, opened: Sequence[Any], int8: bool) -> Any:
     is_text = backbone.modality == "text"
     (_write_text if is_text else _write_pictures)(model, backbone, folder)
     return lambda items: answer(model, folder, items)
+
+
+def _write_detector(model: Model, folder: Path) -> Any:
+    """A ready-made detector with the user's classes; gives what the folder finds: opened pictures -> boxes of each.
+
+    transformers shows the network's own scores. What calibrates them and tells which are sure enough lies beside it.
+    """
+    network, backbone = candidates.network_of(model), model.backbone
+    if not isinstance(backbone, Detectors):
+        raise PlanError(
+            "This detector's head is Headstart's own, for which transformers has no class. Use --format onnx or torch, "
+            "or `headstart bundle`."
+        )
+    names = dict(enumerate(model.task.score_names))
+    own: Any = network.upper.network
+    own.config.id2label, own.config.label2id = names, {name: k for k, name in names.items()}
+    with quietly():
+        own.save_pretrained(folder)
+    pixels, (height, width) = backbone.pixels, backbone.pixels.shape
+    kind = own.config.model_type
+    processor = {  # the class that reads it is that of the network's family, where transformers knows one
+        **({"image_processor_type": PROCESSORS[kind]} if kind in PROCESSORS else {}),
+        **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
+        "do_pad": False,
+        "size": {"height": height, "width": width},
+        "resample": pixels.resample,
+        "image_mean": list(pixels.mean),
+        "image_std": list(pixels.std),
+    }
+    (folder / "preprocessor_config.json").write_bytes(artifact.to_bytes(processor))
+    candidates.write_suppression(model, folder)
+    return lambda pictures: _boxes(network, folder, pictures)
+
+
+@torch.inference_mode()
+def _boxes(network: Any, folder: Path, pictures: Sequence[Any]) -> list[list[dict[str, Any]]]:
+    """Boxes in each opened picture, by the folder's own network, preprocessing and suppression."""
+    import transformers
+
+    with quietly():
+        written: Any = transformers.AutoModelForObjectDetection.from_pretrained(folder)
+        process: Any = transformers.AutoImageProcessor.from_pretrained(folder)
+    boxes_of, found = runpy.run_path(str(folder / candidates.SUPPRESSION))["boxes_of"], []
+    for one in pictures:
+        inputs = {"pixel_values": process(one, return_tensors="pt")["pixel_values"]}
+        boxes, scores = network.candidates(Pass(inputs, None, written(**inputs)))
+        found.append(boxes_of(boxes[0].numpy(), scores[0].numpy(), *one.size))
+    return found
 
 
 def answer(model: Model, folder: Path, items: Sequence[Any]) -> np.ndarray:
