@@ -341,14 +341,9 @@ def test_a_wrong_export_is_refused(
             case "calibration":
                 content["confidence"][0]["offset"] += 0.02
             case "edges":
-<<<<<<< HEAD
-                order, turned = "[width, height, width, height]", "[height, width, height, width]"
-                code.write_text(code.read_text().replace(order, turned))
-=======
                 code.write_text(
                     code.read_text().replace("[width, height, width, height]", "[height, width, height, width]")
                 )
->>>>>>> det-use
         said.write_text(json.dumps(content))
 
     monkeypatch.setattr(candidates, "write_suppression", write)
