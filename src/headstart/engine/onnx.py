@@ -150,8 +150,8 @@ def _all_true(values: Any) -> Any:
     """What networks ask when they check shapes, which torch's exporter has no translation of."""
     import onnxscript
 
-    numbers: Any = opset18.Cast(values, to=7)  # bool to int64
-    return opset18.Cast(opset18.ReduceMin(numbers, keepdims=0), to=9)  # and back
+    ops: Any = onnxscript.opset18
+    return ops.Cast(ops.ReduceMin(ops.Cast(values, to=7), keepdims=0), to=9)  # bool to int64 and back
 
 
 def _dynamic(name: str) -> dict[int, Any]:
