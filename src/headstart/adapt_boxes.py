@@ -25,8 +25,9 @@ from headstart.strategies.scratch import Scratch
 from headstart.wishes import AUTO, Wishes
 
 WAYS = ("frozen", "partial", "full")
-PASSES, PICTURES = 100.0, 25_000  # the default budget: frozen passes, or pictures run if that is more
+PASSES, PICTURES = 60.0, 15_000  # the default budget: frozen passes, or pictures run if that is more
 FIRST_SHARE = 0.5  # of the budget, that training the head alone may take where more is to follow
+SCRATCH_SHARE = 0.6  # of what the chosen way cost, by which training everything takes as long by the clock
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
 N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
 ON_PYRAMID: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 10.0, "weight_decay": 0.05, "batch_size": 16}
@@ -167,7 +168,7 @@ def _again(shop: BoxWorkshop, plan: Plan) -> Chosen:
 
 
 def from_scratch(shop: BoxWorkshop, chosen: Chosen, wishes: Wishes) -> SolvedBoxes | None:
-    """The same network and head from random weights, at the cost of the chosen way; None where it is not wanted."""
+    """The same network and head from random weights, in the time of the chosen way; None where it is not wanted."""
     if not wishes.scratch or (wishes.plan is not None and not wishes.plan.scratch):
         return None
     if wishes.plan is not None:
@@ -175,6 +176,6 @@ def from_scratch(shop: BoxWorkshop, chosen: Chosen, wishes: Wishes) -> SolvedBox
     else:
         spent = sum(cost(shop, way) for way in (chosen.solved.strategy, chosen.solved.first) if way is not None)
         plain = Scratch(augment=True, **FROM_SCRATCH)
-        one = within(shop, plain, spent) or replace(plain, epochs=FEWEST_EPOCHS)
+        one = within(shop, plain, SCRATCH_SHARE * spent) or replace(plain, epochs=FEWEST_EPOCHS)
     with shop.progress.step("from scratch"):
         return shop.train(one).solved

@@ -37,6 +37,8 @@ from headstart.report.html import render
 from headstart.wishes import Wishes
 from headstart.workshop import load_backbones, open_workshop
 
+ADVICE = "Give more pictures, a longer --budget or another --backbone; the classical detector is not kept."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Systems:
@@ -84,7 +86,7 @@ def fit(
             groups=problem.groups("test"),
             seed=seed,
         )
-        evidence = weigh(scales, test, classical.title)
+        evidence = weigh(scales, test, classical.title, advice=ADVICE)
     with progress.step("report"):
         record = tell(shop, systems, evidence, test, scales, out)
         model = assemble(shop, systems, record)

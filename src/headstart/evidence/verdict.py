@@ -21,6 +21,7 @@ class Measured:
     ships_rival: bool = False  # validation preferred the rival, which the run ships
     over_scratch: Score | None = None  # adapted minus the same network from scratch, paired
     scratch_epochs: int | None = None  # how long that one was trained
+    advice: str = "Use the classical model, or another backbone."  # where the rival is better
 
 
 def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tuple[str, bool | None]:
@@ -52,7 +53,7 @@ def verdict(measured: Measured, n_test: int, n_groups: int | None = None) -> tup
         return f"Transfer paid: {said}, better than {rival} by {words.score(gain)}{beside}.{_ships(measured)}", True
     if gain.high < 0:
         loss = Score(-gain.value, -gain.high, -gain.low)
-        advice = _ships(measured) or " Use the classical model, or another backbone."
+        advice = _ships(measured) or f" {measured.advice}"
         return (
             f"Transfer did not pay here: {said}, worse than {rival} by {words.score(loss)}{beside}.{advice}",
             False,

@@ -81,10 +81,13 @@ def weigh_systems(scales: Scales, y: np.ndarray, systems: Mapping[str, np.ndarra
     )
 
 
-def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "transfer") -> Evidence:
+def weigh(
+    scales: Scales, test: TestResult, classical: str, transfer: str = "transfer", advice: str = Measured.advice
+) -> Evidence:
     """An adapted model beside the majority guess, the classical model and the same network from scratch.
 
-    `classical` is the title of the classical model; `transfer` that of the adapted one, where the classical ships.
+    `classical` is the title of the classical model; `transfer` that of the adapted one, where the classical ships;
+    `advice` is given where the classical model is better and does not ship.
     Errors as in `weigh_systems`.
     """
     adapted = test.scores if test.transfer is None else test.transfer
@@ -102,6 +105,7 @@ def weigh(scales: Scales, test: TestResult, classical: str, transfer: str = "tra
             ships_rival=test.ships_classical,
             over_scratch=_over_scratch(scales, test, adapted, primary),
             scratch_epochs=test.scratch_epochs,
+            advice=advice,
         )
         return verdict(measured, len(test.y), scales.n_groups)
 

@@ -1,6 +1,6 @@
 """A detector from raw pixels to its candidates, as one torch module; what is suppressed lies beside it as plain Python.
 
-Suppression is a loop that depends on what is found. In numpy it is short, and the same in every runtime.
+Suppression is a loop that depends on what is found. As numpy it is short, and the same in every runtime.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class BoxPass(Pass):
             for member, found in self._batch(lane, inputs, [asked[i] for i in positions]):
                 detector = member.model.detector
                 assert detector is not None, "a member of this pass is a detector"
-                calibrated = [detector.calibrated(one) for one in sized(found, [items[i][1] for i in positions])]
+                calibrated = [detector.calibrated(one) for one in sized(boxed(found), [items[i][1] for i in positions])]
                 wanted = [row for row, i in enumerate(positions) if member.name in asked[i]]
                 yield member, positions[wanted].tolist(), boxed([calibrated[row] for row in wanted])
 
