@@ -30,7 +30,7 @@ from headstart.evidence.record import Record, library_versions
 from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.slips import picture_slips
 from headstart.evidence.weigh import Scales, primary_first, weigh
-from headstart.inductive import columns_of, command, summarise
+from headstart.inductive import as_planned, columns_of, command, scales_of, summarise
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
@@ -60,11 +60,7 @@ def fit(
     progress: Progress,
 ) -> Model:
     """Adapt a backbone to pictures whose objects are boxed; write the run folder `out` if one is named."""
-    again = wishes.plan
-    primary = metric
-    if again is not None:
-        seed, primary = again.seed, metric or again.metric
-        backbone = again.backbone if backbone is None else backbone
+    seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     networks = load_backbones(backbone, dataset.modality, progress)
     adapt_boxes.check(wishes, networks[0].n_stages, len(networks))
     problem = pose(dataset, seed, progress, crosswise=False)
@@ -79,13 +75,7 @@ def fit(
     systems = Systems(chosen=chosen, scratch=adapt_boxes.from_scratch(shop, chosen, wishes), classical=classical)
     with progress.step("evaluate"):
         test = test_once(shop, systems)
-        scales = Scales(
-            metrics=metrics,
-            naive=problem.task.naive_title,
-            asked_for=metric,
-            groups=problem.groups("test"),
-            seed=seed,
-        )
+        scales = scales_of(problem, metrics, metric, seed)
         evidence = weigh(scales, test, classical.title, advice=ADVICE)
     with progress.step("report"):
         record = tell(shop, systems, evidence, test, scales, out)

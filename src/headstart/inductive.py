@@ -30,6 +30,7 @@ from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
+from headstart.tasks.base import Metric
 from headstart.wishes import Wishes
 from headstart.workshop import Workshop, load_backbones, open_workshop
 
@@ -58,11 +59,7 @@ def fit(
 
     `metric` is what models are chosen by and what the verdict speaks of; None is the task's own, or the plan's.
     """
-    again = wishes.plan
-    primary = metric
-    if again is not None:
-        seed, primary = again.seed, metric or again.metric
-        backbone = again.backbone if backbone is None else backbone
+    seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     networks = load_backbones(backbone, dataset.modality, progress)
     for network in networks:  # a wrong choice fails here, not after the long pass
         wishes.check(network.n_stages)
@@ -81,13 +78,7 @@ def fit(
     )
     with progress.step("evaluate"):
         test = test_once(shop, systems, items)
-        scales = Scales(
-            metrics=metrics,
-            naive=problem.linear.naive_title,
-            asked_for=metric,
-            groups=problem.groups("test"),
-            seed=seed,
-        )
+        scales = scales_of(problem, metrics, metric, seed)
         evidence = weigh(scales, test, classical.title, transfer_title(shop, systems))
     with progress.step("report"):
         record = tell(shop, make_plan(shop, systems, wishes), evidence, test, out)
@@ -96,6 +87,26 @@ def fit(
         model.save(out)
     shop.trials.forget()
     return model
+
+
+def as_planned(
+    plan: Plan | None, seed: int, metric: str | None, backbone: str | Sequence[str] | None
+) -> tuple[int, str | None, str | Sequence[str] | None]:
+    """(seed, metric, backbone) of a plan that is done again, as far as the user does not name others."""
+    if plan is None:
+        return seed, metric, backbone
+    return plan.seed, metric or plan.metric, plan.backbone if backbone is None else backbone
+
+
+def scales_of(problem: Problem, metrics: tuple[Metric, ...], asked_for: str | None, seed: int) -> Scales:
+    """What systems are weighed on: the test split, in whole groups where there are some."""
+    return Scales(
+        metrics=metrics,
+        naive=problem.task.naive_title,
+        asked_for=asked_for,
+        groups=problem.groups("test"),
+        seed=seed,
+    )
 
 
 def best_backbone(shops: Sequence[Workshop]) -> Workshop:
