@@ -25,7 +25,7 @@ from headstart.strategies.scratch import Scratch
 from headstart.wishes import AUTO, Wishes
 
 WAYS = ("frozen", "partial", "full")
-PASSES, PICTURES = 60.0, 15_000  # the default budget: frozen passes, or pictures run if that is more
+PASSES, PICTURES = 55.0, 15_000  # the default budget: frozen passes, or pictures run if that is more
 FIRST_SHARE = 0.5  # of the budget, that training the head alone may take where more is to follow
 SCRATCH_SHARE = 0.6  # of what the chosen way cost, by which training everything takes as long by the clock
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40

@@ -19,7 +19,7 @@ from headstart.strategies.base import Part
 from headstart.strategies.probe import Probe
 from headstart.tasks.classification import Classification
 
-MOST = 200  # pictures that are asked
+MOST = 100  # pictures that are asked
 TOLD = 0.75  # ROC AUC of a probe from which up is told from down
 
 

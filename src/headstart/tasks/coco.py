@@ -85,11 +85,11 @@ class Matched:
         step = max(1, AT_ONCE // max(1, len(hits.picture)))
         for start in range(0, len(weights), step):
             some = np.asarray(weights[start : start + step], dtype=np.float64)
-            n_objects, each = some @ hits.n_objects, some[:, hits.picture]
+            n_objects = some @ hits.n_objects
             for t in range(len(found)):
-                found[t, start : start + step] = interpolated(
-                    each * (hits.hit[t] & ~hits.ignored[t]), each * ~(hits.hit[t] | hits.ignored[t]), n_objects
-                )
+                counted = ~hits.ignored[t]
+                each, hit = some[:, hits.picture[counted]], hits.hit[t][counted]
+                found[t, start : start + step] = interpolated(each * hit, each * ~hit, n_objects)
         return found
 
 
