@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.clustering import cluster
     from headstart.data.dataset import Dataset
-    from headstart.deploy.model import Model, load
+    from headstart.deploy.model import Model
+    from headstart.deploy.restore import load
     from headstart.errors import HeadstartError
     from headstart.estimators import TransferClassifier, TransferRegressor
     from headstart.pretraining import pretrain
@@ -38,7 +39,7 @@ _HOME = {
     "TransferRegressor": "headstart.estimators",
     "cluster": "headstart.clustering",
     "fit": "headstart.transfer",
-    "load": "headstart.deploy.model",
+    "load": "headstart.deploy.restore",
     "pretrain": "headstart.pretraining",
     "read": "headstart.problem",
 }

@@ -38,7 +38,9 @@ def fit(
     backbone: Backbones = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="probe, partial, full, lora or auto; with --to or --source others too; default: measured."),
+        typer.Option(
+            help="probe, partial, full, lora, auto; boxes: frozen; others with --to, --source; else measured."
+        ),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the search, as 90s or 2m; default: some passes.")] = None,

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.deploy.model import Model, load
+from headstart.deploy.model import Model
+from headstart.deploy.restore import load
 from headstart.deploy.serve.batcher import Batcher, Item, Ticket
 from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.settings import Settings
