@@ -76,7 +76,9 @@ MODALITIES = Registry(
 BACKBONES = Registry(
     "backbones",
     "Backbone",
-    frozenset({"base", "catalog", "changes", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}),
+    frozenset(
+        {"base", "catalog", "changes", "costs", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}
+    ),
 )
 TASKS = Registry(
     "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})

@@ -12,6 +12,7 @@ import numpy as np
 from headstart import places, registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
+from headstart.backbones.costs import stage_costs
 from headstart.engine import freeze
 from headstart.engine.fastest import fastest
 from headstart.engine.features import Activations, Features
@@ -86,7 +87,7 @@ class Workshop:
         """Counts what training costs."""
         train, val = self.problem.rows["train"], self.problem.rows["val"]
         sample = [self.modality.open(self.items[row], self.backbone.detail) for row in train[:4]]
-        shares, moves = self.backbone.stage_costs(sample)
+        shares, moves = stage_costs(self.backbone, sample)
         n_target = 0 if self.problem.target is None else len(self.problem.target)
         return Work(shares=tuple(shares), moves=tuple(moves), n_train=len(train), n_val=len(val), n_target=n_target)
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.changes import Changes
 from headstart.errors import BackboneError, PlanError, listed
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = (nn.Linear, nn.Conv2d)
-MEMORY = 100  # measured: foretells each stage of EfficientNet-Lite0 to 0.03 of a pass (docs/log.md)
-DISK = 300  # measured: what it takes to keep a number and read it again (docs/log.md)
 FEATURES_FORMAT = 2  # raise it when the code changes what the same weights and items give
 
 
@@ -226,37 +223,6 @@ class Backbone(ABC):
         other.network = copy.deepcopy(self.network, {id(tensor): tensor for tensor in tensors})
         return other
 
-    def stage_costs(self, items: Sequence[Any]) -> tuple[list[float], list[float]]:
-        """What each stage costs, as shares of a forward pass over these items: to run it, to write or read its output.
-
-        A number that a layer writes to memory counts as much as MEMORY floating-point operations: early stages of
-        convolutional networks compute little and move much. One that is kept and read again counts as DISK.
-        """
-        done, kept, written = [0.0], list[float](), 0
-        inputs = self.collate(items)
-
-        def write(module: nn.Module, args: Any, output: Any) -> None:
-            nonlocal written
-            written += output.numel() if isinstance(output, Tensor) else 0
-
-        def end(module: nn.Module, args: Any, output: Any) -> None:
-            done.append(float(counter.get_total_flops()) + MEMORY * written)
-            kept.append(DISK * tensor_of(output).numel())
-
-        layers = [module for module in self.network.modules() if not list(module.children())]
-        ends = [self.network.get_submodule(stage.modules[-1]) for stage in self.stages]
-        hooks = [layer.register_forward_hook(write) for layer in layers]
-        hooks += [module.register_forward_hook(end) for module in ends]
-        try:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                self.network(**inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        work = [after - before for before, after in itertools.pairwise(done)]
-        total = sum(work) or 1.0
-        return [one / total for one in work], [one / total for one in kept]
-
     @property
     def is_of_matrices(self) -> bool:
         """Whether its layers are matrices rather than convolutions: what low-rank adapters were made for."""
@@ -335,26 +301,6 @@ class Backbone(ABC):
             for hook in hooks:
                 hook.remove()
         return features, whole
-
-
-@torch.no_grad()
-def work_of(module: nn.Module, *args: Any, **kwargs: Any) -> float:
-    """What one forward pass of a module costs: its floating-point operations, and MEMORY for each number written."""
-    written = 0
-
-    def write(module: nn.Module, args: Any, output: Any) -> None:
-        nonlocal written
-        written += output.numel() if isinstance(output, Tensor) else 0
-
-    layers = [one for one in module.modules() if not list(one.children())]
-    hooks = [layer.register_forward_hook(write) for layer in layers]
-    try:
-        with FlopCounterMode(display=False) as counter:
-            module(*args, **kwargs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return float(counter.get_total_flops()) + MEMORY * written
 
 
 def tensor_of(output: Any) -> Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.backbones.base import Backbone, work_of
+from headstart.backbones.base import Backbone
 from headstart.backbones.changes import Changes
+from headstart.backbones.costs import work_of
 from headstart.backbones.resume import Resumable
 from headstart.engine import freeze
 from headstart.engine.maps import whole_maps
