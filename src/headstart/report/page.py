@@ -17,8 +17,9 @@ def fill(template: str, view: dict[str, Any]) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter, unless its first word has capitals of its own: "mAP"."""
+    first = text.split(maxsplit=1)[0] if text.strip() else ""
+    return text if first[1:] != first[1:].lower() else text[:1].upper() + text[1:]
 
 
 @cache
