@@ -17,7 +17,9 @@ from headstart.backbones import catalog
 EXTRAS = {
     "text": ("transformers",),
     "image": ("PIL", "skimage", "transformers"),
+    "detection": ("PIL", "skimage", "pycocotools"),
     "lora": ("peft",),
+    "align": ("skada", "ot"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "app": ("gradio", "fastapi", "uvicorn"),
