@@ -473,3 +473,23 @@ def test_a_ready_made_detector_is_a_folder_for_transformers(ready: Path, files: 
         assert one["label"] == own["name"]
         assert abs(one["box"]["xmin"] - own["x"]) <= 1
         assert abs(one["box"]["ymax"] - own["y"] - own["height"]) <= 1
+
+
+def test_a_classical_detector_that_is_better_on_validation_ships(data: Path, tmp_path: Path) -> None:
+    """So little training makes no detector; what finds the shapes is kept, comes back, and says what it is."""
+    backbone = save_resnet(tmp_path / "resnet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_workshop, "SHORTEST", 96)
+        patch.setattr(box_workshop, "LONGEST", 96)
+        patch.setattr(adapt_boxes, "MOST_EPOCHS", 2)
+        model = headstart.fit(data, backbone=str(backbone), scratch=False, out=tmp_path / "run")
+    assert model.plan.ships == "classical"
+    assert "so this run ships it" in model.evidence.verdict
+    again = headstart.load(tmp_path / "run")
+    pictures = sorted(data.glob("*.png"))[-4:]
+    assert again.predict([str(one) for one in pictures]) == model.predict([str(one) for one in pictures])
+    assert any(model.predict([str(one) for one in pictures]))
+    with pytest.raises(PlanError, match="ships the classical detector"):
+        write_export(again, "onnx", tmp_path / "onnx")
+    with pytest.raises(PlanError, match="ships the classical detector"):
+        create_app({"parts": again}, Settings())

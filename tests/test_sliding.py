@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load, save
 from skimage.feature import hog
 
 from headstart.evidence.gradients import MOST, N_ORIENTATIONS, cells, described
@@ -69,6 +70,15 @@ def test_shapes_on_noise_are_found(fitted: Sliding) -> None:
         assert one.confidence.max() <= 1
         assert (one.boxes >= 0).all()
         assert (one.boxes <= [*SIZE, *SIZE]).all()
+
+
+def test_it_comes_back_from_its_arrays(fitted: Sliding) -> None:
+    items, _ = scenes(3, 2)
+    again = Sliding.restore(load(save(fitted.state())))
+    for one, other in zip(find(fitted, items), find(again, items), strict=True):
+        assert len(one)
+        assert (one.boxes == other.boxes).all()
+        assert (one.confidence == other.confidence).all()
 
 
 def test_the_same_seed_finds_the_same() -> None:

@@ -14,21 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from headstart import adapt_boxes, registry
+from headstart import adapt, adapt_boxes, registry
 from headstart.adapt import Chosen
-from headstart.box_workshop import BoxWorkshop, SolvedBoxes, canvas_of
+from headstart.box_workshop import BoxWorkshop, SolvedBoxes, calibrated, canvas_of
 from headstart.data.dataset import Dataset
 from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
 from headstart.deploy.detections import tested_table
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import table_bytes
+from headstart.engine.detector import Detector
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import measure_boxes
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record, library_versions
 from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.slips import picture_slips
+from headstart.evidence.sureness import sureness
 from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.inductive import as_planned, columns_of, command, scales_of, summarise
 from headstart.problem import Problem, pose
@@ -37,7 +39,7 @@ from headstart.report.html import render
 from headstart.wishes import Wishes
 from headstart.workshop import load_backbones, open_workshop
 
-ADVICE = "Give more pictures, a longer --budget or another --backbone; the classical detector is not kept."
+ADVICE = "Give more pictures, a longer --budget or another --backbone."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Systems:
     chosen: Chosen
     scratch: SolvedBoxes | None
     classical: Sliding
+    shipped: Detector  # the chosen network's, or the classical one
 
 
 def fit(
@@ -72,11 +75,16 @@ def fit(
         n_classes = len(problem.task.score_names)
         classical = fit_sliding(problem.modality, own, problem.y[train], n_classes, seed, others, problem.y[val])
     chosen = adapt_boxes.choose(shop, wishes)
-    systems = Systems(chosen=chosen, scratch=adapt_boxes.from_scratch(shop, chosen, wishes), classical=classical)
+    systems = Systems(
+        chosen=chosen,
+        scratch=adapt_boxes.from_scratch(shop, chosen, wishes),
+        classical=classical,
+        shipped=what_ships(shop, chosen, classical, wishes),
+    )
     with progress.step("evaluate"):
         test = test_once(shop, systems)
         scales = scales_of(problem, metrics, metric, seed)
-        evidence = weigh(scales, test, classical.title, advice=ADVICE)
+        evidence = weigh(scales, test, classical.title, transfer_title(shop, chosen), ADVICE)
     with progress.step("report"):
         record = tell(shop, systems, evidence, test, scales, out)
         model = assemble(shop, systems, record)
@@ -98,19 +106,54 @@ def open_shop(
     return open_workshop(problem, network.at(canvas), metrics, wishes, seed, progress, BoxWorkshop)
 
 
+def what_ships(shop: BoxWorkshop, chosen: Chosen, classical: Sliding, wishes: Wishes) -> Detector:
+    """The chosen network; the classical detector where it is better on validation, unless the user said otherwise."""
+    val = shop.problem.rows["val"]
+    network: Detector = chosen.solved.detector
+    if wishes.overruled or (wishes.plan is not None and wishes.plan.ships != "classical"):
+        return network
+    found = classical.found(shop.modality, *pictures(shop, val))
+    confidence = sureness(shop.task, shop.problem.y[val], found)
+    rival = Detector(
+        class_names=shop.class_names,
+        canvas=shop.canvas,
+        levels=None,
+        head={},
+        confidence=confidence,
+        classical=classical,
+    )
+    gain, _ = shop.judge.gain_over(calibrated(rival, found), chosen.val_scores)
+    return rival if gain > 0 or wishes.plan is not None else network
+
+
+def pictures(shop: BoxWorkshop, rows: np.ndarray) -> tuple[list[Any], list[tuple[int, int]]]:
+    """(stored items, widths and heights) of the pictures at `rows`."""
+    return [shop.items[row] for row in rows], [shop.problem.y[row].size for row in rows]
+
+
+def transfer_title(shop: BoxWorkshop, chosen: Chosen) -> str:
+    """The adapted network for people, where the run ships the classical detector."""
+    names = [stage.name for stage in shop.backbone.stages]
+    return f"{shop.backbone.provenance.name}, {adapt.title_of(chosen.solved.strategy, names)}"
+
+
 def test_once(shop: BoxWorkshop, systems: Systems) -> TestResult:
     """What every system says of the test split: called once, after every choice is made."""
-    problem = shop.problem
+    problem, scratch = shop.problem, systems.scratch
     rows = problem.rows["test"]
-    items, sizes = [shop.items[row] for row in rows], [problem.y[row].size for row in rows]
-    scratch = systems.scratch
+    transfer = shop.scores(systems.chosen.solved, rows)
+    ships_classical = systems.shipped.classical is not None
+    classical = systems.classical.found(problem.modality, *pictures(shop, rows))
+    classical = calibrated(systems.shipped, classical) if ships_classical else classical
     return TestResult(
         y=problem.y[rows],
-        scores=shop.scores(systems.chosen.solved, rows),
+        scores=classical if ships_classical else transfer,
         naive=problem.task.naive(problem.y[problem.rows["train"]], len(rows)),
-        classical=systems.classical.found(problem.modality, items, sizes),
+        classical=classical,
+        transfer=transfer,
         scratch=None if scratch is None else shop.scores(scratch, rows),
         scratch_epochs=None if scratch is None else scratch.strategy.settings()["epochs"],
+        ships_classical=ships_classical,
     )
 
 
@@ -136,6 +179,7 @@ def make_plan(shop: BoxWorkshop, systems: Systems) -> Plan:
         settings=settings,
         metric=shop.metric.name,
         metric_title=shop.metric.title,
+        ships="classical" if systems.shipped.classical is not None else "transfer",
         budget_passes=round(chosen.budget, 2),
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
@@ -151,7 +195,7 @@ def tell(
     shop: BoxWorkshop, systems: Systems, evidence: Evidence, test: TestResult, scales: Scales, out: Path | None
 ) -> Record:
     """Everything that this fit has to say."""
-    problem, sure = shop.problem, systems.chosen.solved.detector.confidence
+    problem, sure = shop.problem, systems.shipped.confidence
     tested = problem.dataset.select(problem.rows["test"])
     return Record(
         data=summarise(problem),
@@ -173,12 +217,12 @@ def tell(
 
 def assemble(shop: BoxWorkshop, systems: Systems, record: Record) -> Model:
     """The model with the files of its run folder, ready to be saved."""
-    problem, solved = shop.problem, systems.chosen.solved
+    problem = shop.problem
     tested = problem.dataset.select(problem.rows["test"])
     return Model(
         task=problem.task,
         modality=problem.modality,
-        detector=solved.detector,
+        detector=systems.shipped,
         plan=record.plan,
         provenance=shop.backbone.provenance,
         fingerprint=shop.backbone.fingerprint,
@@ -187,7 +231,7 @@ def assemble(shop: BoxWorkshop, systems: Systems, record: Record) -> Model:
         seen=problem.seen,
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
-            "predictions.parquet": table_bytes(tested_table(solved.detector, shop.task, tested, record.test.scores)),
+            "predictions.parquet": table_bytes(tested_table(systems.shipped, shop.task, tested, record.test.scores)),
             examples.FILE: examples.draw(problem, lambda rows: np.zeros((len(rows), 0)), shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),

@@ -199,11 +199,14 @@ class Model:
 
     def _found(self, detector: Detector, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
         """What the detector finds in stored pictures."""
-        if self._network is None:
-            self._network = detector.network(self.backbone)
-        found = detect(self._network, self.backbone, self.modality, stored, bar)
         sizes = [registry.modality("image").size(item) for item in stored]
-        return boxed([detector.calibrated(one) for one in sized(found, sizes)])
+        if detector.classical is not None:
+            found = detector.classical.found(self.modality, stored, sizes)
+        else:
+            if self._network is None:
+                self._network = detector.network(self.backbone)
+            found = sized(detect(self._network, self.backbone, self.modality, stored, bar), sizes)
+        return boxed([detector.calibrated(one) for one in found])
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.
@@ -269,6 +272,8 @@ class Model:
         """What is new, by name: the classical or the table's model, or the head and the changes of the backbone."""
         if self.table is not None:
             return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
+        if self.detector is not None and self.detector.classical is not None:
+            return {f"{CLASSICAL}{name}": array for name, array in self.detector.classical.state().items()}
         if self.detector is not None:
             changes = self.detector.changes.tensors if self.detector.changes else {}
             head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.detector.head.items()}

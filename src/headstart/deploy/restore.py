@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headstart.errors import RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
 from headstart.evidence.plan import Plan
+from headstart.evidence.sliding import Sliding
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead
 
@@ -69,6 +71,9 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
         tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
         detector = Detector.restore(card["detector"], head, Changes(tensors) if tensors else None)
+        if card["detector"]["classical"]:
+            state = {n.removeprefix(CLASSICAL): array for n, array in arrays.items() if n.startswith(CLASSICAL)}
+            detector = replace(detector, classical=Sliding.restore(state))
         changed = {}
     table = None
     if card.get("table") is not None:

@@ -72,6 +72,16 @@ class OnPyramid(nn.Module):
         return self.head.candidates(raw)
 
 
+class Finder(Protocol):
+    """What finds boxes without a network."""
+
+    def found(self, modality: Modality, items: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Detections (N,) in stored items, in pixels of pictures of these widths and heights."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Every array of it, by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detector:
     """What a run keeps of a detector: how it is built, what was learnt, and how sure it must be."""
@@ -82,6 +92,7 @@ class Detector:
     head: Mapping[str, Tensor] = field(repr=False)  # the head's tensors
     changes: Changes | None = None  # what training changed in the backbone
     confidence: tuple[Sure, ...] = ()  # of each class
+    classical: Finder | None = None  # what finds boxes in place of the network, where validation preferred it
 
     def to_json(self) -> dict[str, Any]:
         """All but the tensors, as plain JSON values."""
@@ -90,6 +101,7 @@ class Detector:
             "canvas": list(self.canvas),
             "levels": self.levels.to_json() if self.levels else None,
             "confidence": [vars(one) for one in self.confidence],
+            "classical": self.classical is not None,
         }
 
     @classmethod

@@ -6,7 +6,7 @@ linear template that slides over the picture (`windows`), and non-maximum suppre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,29 @@ class Sliding:
     def found(self, modality: Modality, items: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
         """Detections (N,) in stored items, in pixels of upright pictures of these sizes (width, height)."""
         return boxed([self._found(modality, item, size) for item, size in zip(items, sizes, strict=True)])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Every array of it, by name, as safetensors can hold them."""
+        found: dict[str, np.ndarray] = {}
+        for i, one in enumerate(self.templates):
+            shape = np.array([one.shape.width, one.shape.height, one.shape.across, one.shape.down], dtype=np.float64)
+            found |= {
+                f"{i}.shape": shape,
+                f"{i}.classes": one.classes,
+                f"{i}.weight": one.weight,
+                f"{i}.bias": one.bias,
+            }
+        return found
+
+    @classmethod
+    def restore(cls, state: Mapping[str, np.ndarray]) -> Sliding:
+        """The inverse of `state`."""
+        templates = []
+        for i in range(len({name.partition(".")[0] for name in state})):
+            width, height, across, down = state[f"{i}.shape"].tolist()
+            shape = Shape(width, height, int(across), int(down))
+            templates.append(Template(shape, *(state[f"{i}.{name}"] for name in ("classes", "weight", "bias"))))
+        return cls(templates)
 
     def _found(self, modality: Modality, item: Any, size: tuple[int, int]) -> Detections:
         if not self.templates:

@@ -58,6 +58,11 @@ def export(
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":
         raise PlanError(f"8-bit weights are for --format onnx, not {kind}.")
+    if model.detector is not None and model.detector.classical is not None:
+        raise PlanError(
+            "This run ships the classical detector, which needs no network and is not exported. Use `headstart bundle` "
+            "or predict, or fit again with --strategy auto to ship the network all the same."
+        )
     if int8 and model.detector is not None:
         raise PlanError("8-bit weights are for labels and numbers, not for boxes. Export without --int8.")
     plain = exact(model)

@@ -26,6 +26,7 @@ from headstart.engine.detector import Detector, OnPyramid, found_in, found_on, s
 from headstart.engine.freeze import plan_batches
 from headstart.engine.maps import whole_maps
 from headstart.engine.ways import in_float32, light, run_as
+from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.tasks.boxes import Detections, boxed
 
@@ -254,6 +255,11 @@ class _Making:
         """A model with what it needs to run."""
         if model.classical is not None:
             return Member(name=name, model=model)
+        if model.detector is not None and model.detector.classical is not None:
+            raise PlanError(
+                f"{name} ships the classical detector, which is not served. Use `headstart predict`, or fit again with "
+                "--strategy auto to ship the network all the same."
+            )
         if model.detector is not None:
             return self._finds_boxes(name, model, model.detector)
         if model.changes is None:
