@@ -17,7 +17,7 @@ from headstart import registry
 from headstart.data.annotations.base import Tree
 from headstart.data.boxes import Annotation, Box, box, hold_boxes, stated_size
 from headstart.data.raw import Raw, is_missing
-from headstart.errors import DataError
+from headstart.errors import DataError, listed
 
 _CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
@@ -76,8 +76,8 @@ class _Edges:
     names: tuple[str, ...]  # four, or the one of lists
     corners: bool = False
 
-    def of(self, row: Mapping[str, Any], where: str) -> tuple[Any, ...] | None:
-        """x, y, width and height in a row; None where nothing is there. DataError where only some are."""
+    def of(self, row: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """x, y, width and height in a row, all 0 where they are no numbers; None where nothing is there."""
         values: Any = [row[name] for name in self.names]
         if len(values) == 1:
             values = _listed(values[0])
@@ -85,11 +85,8 @@ class _Edges:
             return None
         try:
             first, second, third, fourth = map(float, values)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{where}: the box in {', '.join(self.names)} is {list(values)!r}. Give four numbers, or leave them "
-                "all empty for a picture that shows nothing."
-            ) from None
+        except (TypeError, ValueError):  # without a size: the audit drops and counts it
+            return (0.0, 0.0, 0.0, 0.0)
         return (first, second, third - first, fourth - second) if self.corners else (first, second, third, fourth)
 
 
@@ -147,6 +144,14 @@ def _edges(raw: Raw, taken: set[str | None]) -> _Edges | None:
             return _Edges(tuple(by_name[name] for name in usual), corners)
     if "bbox" in by_name and any(len(_listed(value)) == 4 for value in raw.columns[by_name["bbox"]]):
         return _Edges((by_name["bbox"],))
+    for usual in (*_CORNERS, *_SIZES):
+        lacking = [name for name in usual if name not in by_name]
+        if len(lacking) == 1:
+            there = listed(by_name[name] for name in usual if name in by_name)
+            raise DataError(
+                f"{raw.source or 'The table'} has the columns {there}, but none called {lacking[0]!r}: boxes need all "
+                "four. Add it, or drop those columns where the table holds no boxes."
+            )
     return None
 
 
@@ -185,7 +190,7 @@ def _rows_of(raw: Raw, picture: str) -> dict[tuple[str, str], list[int]]:
 
 def _drawn(raw: Raw, rows: Sequence[int], edges: _Edges, classes: str | None, where: str) -> list[Box]:
     """The boxes of one picture."""
-    found = [(row, edges.of({name: raw.columns[name][row] for name in edges.names}, where)) for row in rows]
+    found = [(row, edges.of({name: raw.columns[name][row] for name in edges.names})) for row in rows]
     return [box(raw.columns[classes][row] if classes else _ONE_CLASS, one, where) for row, one in found if one]
 
 

@@ -48,14 +48,16 @@ class Annotation:
 
 
 def box(name: Any, edges: Sequence[Any], where: str, ignored: bool = False) -> Box:
-    """A box of class `name` from x, y, width and height. DataError, naming `where`, unless they are four numbers."""
+    """A box of class `name` from x, y, width and height; without a size, so that the audit drops and counts it, where
+    they are not four numbers. DataError, naming `where`, without a class name.
+    """
     try:
         x, y, width, height = map(float, edges)
         good = all(map(math.isfinite, (x, y, width, height)))
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise DataError(f"{where}: a box must be four numbers, but one is {edges!r}. Mend it or take it out.")
+        x = y = width = height = 0.0
     if is_missing(name):
         raise DataError(f"{where}: the box {tuple(edges)} has no class name. Give it one or take it out.")
     return Box(printable(str(name)), x, y, width, height, ignored)

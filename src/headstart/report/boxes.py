@@ -103,8 +103,9 @@ def _read_aloud(boxes: BoxEvidence) -> str:
     if not boxes.calibration:
         return ""
     top = boxes.calibration[-1]
+    boxes_were = "box was" if top.count == 1 else "boxes were"
     return (
-        f"For example, {words.count(top.count)} boxes were given with a confidence of about "
+        f"For example, {words.count(top.count)} {boxes_were} given with a confidence of about "
         f"{words.share(top.confidence)}; {words.share(top.accuracy)} of them were right."
     )
 

@@ -50,12 +50,12 @@ def opened(path: Path) -> Coco | None:
         data = path.read_bytes()
     except OSError:
         return None
-    if not all(f'"{key}"'.encode() in data for key in _KEYS):
+    if not any(f'"{key}"'.encode() in data for key in _KEYS[:2]):
         return None
     try:
         content = json.loads(data)
     except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from error
+        raise DataError(f"{path} is not valid JSON: {error}. Copy it anew, or take it out of the folder.") from error
     good = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _KEYS)
     return Coco(path, content) if good else None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from headstart.data.annotations.base import Row, Tree, counted, raw_of
 from headstart.data.boxes import Annotation, Box, box, stated_size
 from headstart.data.raw import Raw
-from headstart.errors import DataError
+from headstart.errors import listed
 
 _HEAD = 2048  # bytes, in which the outermost element begins
 
@@ -32,6 +32,11 @@ def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
         tree = Tree(tree.root.parent)
     splits, notes = tree.listed_splits(), []
     rows = [_row(tree, path) for path in files]
+    damaged = [path.name for path, row in zip(files, rows, strict=True) if row.annotation is None]
+    if damaged:
+        notes.append(
+            f"{counted(len(damaged), 'XML file')} that cannot be read, their pictures unlabelled: {listed(damaged)}"
+        )
     bare = tree.beside(row.picture for row in rows)
     if bare:
         notes.append(f"{counted(len(bare), 'picture')} without an XML file: unlabelled")
@@ -46,8 +51,10 @@ def read_folder(tree: Tree, files: Sequence[Path]) -> Raw:
 
 
 def _row(tree: Tree, path: Path) -> Row:
-    root = _root(path)
     split = tree.folder_split(path)
+    root = _root(path)
+    if root is None:
+        return Row(tree.picture(path.stem, path.parent, split) or path.with_suffix(".jpg"), None, split)
     named = (root.findtext("filename") or "").strip()
     picture = tree.picture(named, path.parent, split) or tree.picture(path.stem, path.parent, split)
     size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
@@ -59,10 +66,8 @@ def _box(one: ElementTree.Element, path: Path) -> Box:
     texts = [one.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
     try:
         left, top, right, bottom = (float(text or "") for text in texts)
-    except ValueError:
-        raise DataError(
-            f"{path}: the bndbox of an object holds {texts}, but needs numbers for xmin, ymin, xmax and ymax. Mend it."
-        ) from None
+    except ValueError:  # without a size: the audit drops and counts it
+        left = top = right = bottom = 0.0
     ignored = (one.findtext("difficult") or "0").strip() not in ("0", "")
     return box((one.findtext("name") or "").strip(), (left, top, right - left, bottom - top), str(path), ignored)
 
@@ -75,8 +80,9 @@ def _is_annotation(path: Path) -> bool:
         return False
 
 
-def _root(path: Path) -> ElementTree.Element:
+def _root(path: Path) -> ElementTree.Element | None:
+    """None where the file is damaged."""
     try:
         return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise DataError(f"{path} is not XML that can be read: {error}.") from error
+    except (OSError, ElementTree.ParseError):
+        return None
