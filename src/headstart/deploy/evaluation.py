@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.data.audit import names_in, stripped
 from headstart.data.dataset import Dataset
-from headstart.errors import DataError
+from headstart.errors import DataError, listed
 from headstart.evidence.base import Scores
 from headstart.modalities.base import Examined
 
@@ -68,7 +68,7 @@ def _reasons(model: Model) -> list[tuple[str, Callable[[Examined, Any], bool]]]:
         ("have no label", lambda one, label: label in (None, "") or label != label),
         ("were used to fit the model", lambda one, label: one.digest in model.seen),
         (
-            "have a label that the model does not know",
+            f"have a label that the model does not know (it knows {listed(sorted(known), 5)})",
             lambda one, label: bool(known) and not known.issuperset(names_in(label)),
         ),
     ]
