@@ -259,7 +259,7 @@ def test_evaluate_on_new_data() -> None:
     texts, labels = ["a charming hotel", "a clumsy game", "superb", "so so"], ["good ", "bad", "good", "fair"]
     found = model.evaluate(headstart.read(texts, labels))
     assert (found.n, found.metrics["accuracy"].value) == (3, 1.0)
-    assert found.notes == ("left out 1 that have a label that the model does not know",)
+    assert found.notes == ("left out 1 that have a label that the model does not know (it knows bad, good)",)
 
 
 def test_evaluate_leaves_out_what_the_model_was_fitted_on() -> None:
