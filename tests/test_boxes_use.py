@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -493,3 +494,24 @@ def test_a_classical_detector_that_is_better_on_validation_ships(data: Path, tmp
         write_export(again, "onnx", tmp_path / "onnx")
     with pytest.raises(PlanError, match="ships the classical detector"):
         create_app({"parts": again}, Settings())
+
+
+def test_the_order_of_the_pictures_does_not_matter(data: Path, tmp_path: Path) -> None:
+    """The same pictures and boxes listed the other way round give the same detector."""
+    turned, backbone = tmp_path / "turned", save_resnet(tmp_path / "resnet")
+    turned.mkdir()
+    for file in data.glob("*.json"):
+        said = json.loads(file.read_text())
+        for name in ("images", "annotations"):
+            said[name] = said[name][::-1]
+        (turned / file.name).write_text(json.dumps(said))
+    for picture_file in data.glob("*.png"):
+        shutil.copy(picture_file, turned)
+    with small():
+        told = [
+            headstart.fit(folder, backbone=str(backbone), strategy="frozen", budget=None, scratch=False).detector
+            for folder in (data, turned)
+        ]
+    for name, one in told[0].head.items():
+        assert one.equal(told[1].head[name])
+    assert told[0].confidence == told[1].confidence

@@ -66,7 +66,7 @@ def fit(
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     networks = load_backbones(backbone, dataset.modality, progress)
     adapt_boxes.check(wishes, networks[0].n_stages, len(networks))
-    problem = pose(dataset, seed, progress, crosswise=False)
+    problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
     shop = open_shop(problem, networks[0], metrics, wishes, seed, progress)
     with progress.step("classical baseline"):

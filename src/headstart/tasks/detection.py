@@ -49,11 +49,11 @@ class Detection(Task):
         return cls(class_names=tuple(saved["class_names"]))
 
     def encode(self, labels: Sequence[dict[str, Any]]) -> np.ndarray:
-        """Objects (N,); DataError for a name that is not one of the class names."""
+        """Objects (N,), in a fixed order; DataError for a name that is not one of the class names."""
         return boxed([self._objects(label) for label in labels])
 
     def _objects(self, label: dict[str, Any]) -> Objects:
-        boxes = label["boxes"]
+        boxes = sorted(label["boxes"], key=lambda one: (one["name"], one["x"], one["y"], one["width"], one["height"]))
         corners = [[one["x"], one["y"], one["x"] + one["width"], one["y"] + one["height"]] for one in boxes]
         return Objects(
             np.array(corners, dtype=np.float32).reshape(-1, 4),
