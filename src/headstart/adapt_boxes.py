@@ -29,6 +29,7 @@ PASSES, PICTURES = 55.0, 15_000  # the default budget: frozen passes, or picture
 FIRST_SHARE = 0.5  # of the budget, that training the head alone may take where more is to follow
 SCRATCH_SHARE = 0.6  # of what the chosen way cost, by which training everything takes as long by the clock
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
+ENOUGH_EPOCHS = 20  # for a head to have learnt something that other ways can start from
 N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
 ON_PYRAMID: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 10.0, "weight_decay": 0.05, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_PYRAMID, "head_rate": 2.5}  # of a head that is trained already
@@ -115,7 +116,9 @@ def search(shop: BoxWorkshop, asked: Sequence[Trained], budget: float) -> list[T
     """The head alone, and each way that was asked for, for as many epochs as its share of the budget allows."""
     more = [way for way in asked if not isinstance(way, Frozen)]
     alone = next((way for way in asked if isinstance(way, Frozen)), at_cut(shop, shop.backbone.n_stages))
-    first = within(shop, alone, budget * (FIRST_SHARE if more else 1)) or replace(alone, epochs=FEWEST_EPOCHS)
+    first = within(shop, alone, budget * (FIRST_SHARE if more else 1))
+    if first is None or first.epochs < ENOUGH_EPOCHS:  # a head that has not learnt is nothing to start from
+        first = within(shop, alone, budget, ENOUGH_EPOCHS) or replace(alone, epochs=FEWEST_EPOCHS)
     tried = [run(shop, first)]
     for number, way in enumerate(more):
         left = budget - sum(one.cost for one in tried)
@@ -128,9 +131,9 @@ def search(shop: BoxWorkshop, asked: Sequence[Trained], budget: float) -> list[T
     return tried
 
 
-def within(shop: BoxWorkshop, way: Trained, budget: float) -> Trained | None:
-    """The way for as many epochs as the budget allows; None where it allows too few."""
-    for epochs in range(MOST_EPOCHS, FEWEST_EPOCHS - 1, -1):
+def within(shop: BoxWorkshop, way: Trained, budget: float, most: int | None = None) -> Trained | None:
+    """The way for as many epochs as the budget allows, up to `most`; None where it allows too few."""
+    for epochs in range(most or MOST_EPOCHS, FEWEST_EPOCHS - 1, -1):
         fitted = replace(way, epochs=epochs)
         if cost(shop, fitted) <= budget:
             return fitted
@@ -144,9 +147,10 @@ def cost(shop: BoxWorkshop, way: Trained) -> float:
 
 def run(shop: BoxWorkshop, way: Trained) -> Tried:
     """Train in full, and say what validation says."""
-    tried = replace(shop.train(way), cost=cost(shop, way), round=1)
     names = [stage.name for stage in shop.backbone.stages]
     said = f"{adapt.title_of(way, names)}, {way.epochs} epochs"
+    shop.progress.say(f"  {said}: about {cost(shop, way):.0f} passes over the pictures")
+    tried = replace(shop.train(way), cost=cost(shop, way), round=1)
     shop.progress.say(f"  {said}: {shop.metric.title} {tried.score.value:.3f} on validation")
     return tried
 

@@ -32,7 +32,18 @@ _SIZES = (
     ("xmin", "ymin", "width", "height"),
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
 )
-_CLASSES = ("class", "class_name", "label", "label_name", "category", "category_name", "name", "labelname", "object")
+_CLASSES = (
+    "class",
+    "class_name",
+    "cls",
+    "label",
+    "label_name",
+    "category",
+    "category_name",
+    "name",
+    "labelname",
+    "object",
+)
 _OBJECTS = ("objects", "boxes", "annotations", "labels", "label")
 _PICTURES = ("image_name", "image_id", "imageid", "image_file", "img_path")  # beside those of the modality
 _LISTS_OF_EDGES = ("bbox", "bboxes", "boxes")

@@ -19,6 +19,7 @@ from headstart.data.dataset import SPLITS
 from headstart.data.raw import Raw, split_name
 from headstart.errors import DataError, listed
 
+_USUAL = {"data", "dataset"}  # names of the YAML file that tells of classes and splits
 _NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "_darknet.labels", "class.names")
 _SNIFFED = 20  # text files that are looked into
 _FARTHEST = 2.0  # shares of the picture beyond which a number is none
@@ -203,11 +204,13 @@ def _first_there(*paths: Path) -> Path:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    """The file as a dict; {} where it is none."""
+    """The file as a dict; {} where it is none. DataError where it has the usual name and is damaged."""
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        if path.stem.lower() in _USUAL:
+            raise DataError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}. Mend it.") from error
         return {}
     return content if isinstance(content, dict) else {}
