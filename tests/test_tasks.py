@@ -1,4 +1,4 @@
-"""Every task keeps the contract of `Task`; and what is particular to each."""
+"""Every task keeps the contract of `Task`, linear ones that of `LinearTask`; and what is particular to each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 from headstart.errors import DataError
 from headstart.registry import TASKS
 from headstart.tasks import linear
+from headstart.tasks.base import LinearTask
 from headstart.tasks.classification import Classification, natural_order
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
@@ -26,7 +27,12 @@ LABELS: dict[str, list[Any]] = {
 REFUSED: dict[str, Any] = {"classification": "cow", "multilabel": ["green"], "regression": "many"}
 
 
-@pytest.fixture(params=TASKS.names())
+LINEAR = [name for name in TASKS.names() if issubclass(TASKS.get(name), LinearTask)]
+BOX = {"name": "nut", "x": 1.0, "y": 2.0, "width": 30.0, "height": 40.0, "ignored": False}
+BOXED = [{"width": 64, "height": 48, "boxes": [BOX, {**BOX, "name": "bolt"}][: i % 3]} for i in range(24)]
+
+
+@pytest.fixture(params=LINEAR)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -95,6 +101,24 @@ def test_contract_heads_go_from_strong_to_weak(name: str) -> None:
     assert losses[-1] < losses[0]
     naive = task.losses(y, task.naive(y, 24)).mean()
     assert losses[0] == pytest.approx(naive, rel=0.1)  # the strongest is next to the guess that looks at nothing
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_contract_of_every_task(name: str) -> None:
+    """Round trip, refusal, the guess under every metric and resample, names that differ."""
+    labels = LABELS.get(name, BOXED)
+    task = TASKS.get(name).from_labels(labels)
+    assert type(task).from_json(task.to_json()) == task
+    y = task.encode(labels)
+    weights = np.random.default_rng(0).multinomial(len(y), np.full(len(y), 1 / len(y)), size=10)
+    guess = task.naive(y, len(y))
+    assert len(task.decode(guess)) == len(guess) == len(y)
+    for metric in task.metrics():
+        assert metric.compute(y, guess, weights).shape == (10,)
+    assert len({metric.name for metric in task.metrics()}) == len(task.metrics())
+    if name not in LINEAR:
+        with pytest.raises(DataError, match="screw"):
+            task.encode([{**labels[1], "boxes": [{**BOX, "name": "screw"}]}])
 
 
 def test_contract_metric_names_are_unique(name: str) -> None:
