@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor, nn
 
 from headstart.backbones.base import Backbone
@@ -26,6 +27,7 @@ from headstart.tasks.pyramid import Levels, Pyramid
 STRIDES = (8, 16, 32)  # of the levels of a pyramid, in pixels of the canvas
 WIDE = 1024  # channels: a stage that has more, behind another of its stride, widens its maps for a classifier
 HEAD_WORK = 4.0  # times what is counted of a head
+EDGE = 1e-6  # of a score that is calibrated: 0 and 1 have no log-odds
 FLOOR = 0.02  # candidates that are less sure are dropped
 MOST_CANDIDATES = 600  # of a picture, that are compared with each other
 MOST_SHARED = 0.55  # intersection over union of two boxes of a class that both stay
@@ -127,9 +129,10 @@ class Detector:
         """With confidences that mean what they say."""
         if not self.confidence or not len(found):
             return found
-        confidence = np.array(
-            [self.confidence[k].of(c) for k, c in zip(found.classes, found.confidence, strict=True)], dtype=np.float32
-        )
+        confidence = found.confidence.copy()
+        for k, line in enumerate(self.confidence):
+            own = found.classes == k
+            confidence[own] = line.of(found.confidence[own])
         order = np.argsort(-confidence, kind="stable")
         return replace(found, confidence=confidence).take(order)
 
@@ -153,10 +156,14 @@ class Sure:
     offset: float = 0.0
     threshold: float = 0.5  # of the calibrated confidence, from which a box is shown
 
-    def of(self, score: float) -> float:
-        """The calibrated confidence of a score."""
-        odds = np.log(np.clip(score, 1e-6, 1 - 1e-6) / np.clip(1 - score, 1e-6, 1))
-        return float(1 / (1 + np.exp(-(self.slope * odds + self.offset))))
+    def of(self, scores: np.ndarray) -> np.ndarray:
+        """The calibrated confidences of scores."""
+        return np.asarray(expit(self.slope * log_odds(scores) + self.offset))
+
+
+def log_odds(scores: np.ndarray) -> np.ndarray:
+    """Of scores in 0 … 1, those at the ends drawn in a little."""
+    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), EDGE, 1 - EDGE)))
 
 
 def build(upper: Resumable, levels: Levels | None, class_names: Sequence[str]) -> Any:

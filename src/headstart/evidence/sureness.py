@@ -14,15 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from headstart.engine.detector import Sure
+from headstart.engine.detector import Sure, log_odds
 from headstart.evidence.intervals import resamples
 from headstart.tasks.base import Task, Weights
 from headstart.tasks.coco import AT_ONCE, Hits
 from headstart.tasks.detection import matched
 
-EDGE = 1e-6  # scores are kept so far from 0 and 1, as `Sure` does
 PRIOR_SLOPE, PRIOR_OFFSET = 0.5, 1.0  # standard deviations: of log slope, and of the offset in log-odds
 N_RESAMPLES = 200
 N_PRIOR = 10  # objects that the common threshold is worth
@@ -46,7 +45,7 @@ class Judged:
 
     def calibrated(self, line: Sure) -> Judged:
         """With confidences on this line; their order stays."""
-        return Judged(self.picture, _on_line(self.confidence, line), self.hit, self.n_objects)
+        return Judged(self.picture, line.of(self.confidence), self.hit, self.n_objects)
 
 
 def sureness(task: Task, y: np.ndarray, found: np.ndarray) -> tuple[Sure, ...]:
@@ -82,7 +81,7 @@ def calibration(judged: Judged, near: Sure) -> Sure:
     """
     if not len(judged.hit):
         return near
-    odds, sign = _log_odds(judged.confidence), np.where(judged.hit, 1.0, -1.0)
+    odds, sign = log_odds(judged.confidence), np.where(judged.hit, 1.0, -1.0)
     centre = np.array([np.log(near.slope), near.offset])
     width = np.array([PRIOR_SLOPE, PRIOR_OFFSET])
 
@@ -131,11 +130,3 @@ def _best_thresholds(judged: Judged, weights: Weights) -> np.ndarray:
     best = f1.argmax(axis=1)
     after = np.append(confidence[1:], 0.0)
     return np.where(f1.max(axis=1) > 0, (confidence[best] + after[best]) / 2, np.nan)
-
-
-def _log_odds(score: np.ndarray) -> np.ndarray:
-    return np.asarray(logit(np.clip(score, EDGE, 1 - EDGE)))
-
-
-def _on_line(score: np.ndarray, line: Sure) -> np.ndarray:
-    return np.asarray(expit(line.slope * _log_odds(score) + line.offset))
