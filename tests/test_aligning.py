@@ -17,6 +17,7 @@ from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
 from headstart.backbones.changes import Changes
 from headstart.backbones.resume import Normalisation
+from headstart.engine import loop
 from headstart.engine import train as engine
 from headstart.engine.batching import Epochs
 from headstart.engine.lesson import Lesson, resumable
@@ -276,7 +277,7 @@ def test_a_stopped_training_goes_on_with_its_discriminator(
     lesson, _ = two_domains(bert)
     strategy = Cdan(freeze=2, epochs=4, batch_size=8)
     whole = train(strategy, lesson)
-    monkeypatch.setattr(engine, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
     resumable = replace(lesson, checkpoint=tmp_path / "training.ckpt")
     keep = engine.Best.on_train_epoch_end
 

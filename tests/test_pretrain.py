@@ -22,7 +22,7 @@ from headstart.backbones import catalog
 from headstart.data.windows import windows
 from headstart.deploy.bundle import bundle
 from headstart.engine import corpus as corpora
-from headstart.engine import freeze
+from headstart.engine import freeze, loop
 from headstart.engine import pretraining as engine
 from headstart.engine.corpus import Corpus, Steps
 from headstart.engine.pretraining import go_on
@@ -247,7 +247,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     loss: Loss, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(corpora, "ROUND", 3)
-    monkeypatch.setattr(engine, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
     whole = go_on(loss, corpus_of(bert, loss), 12)
     corpus, done = corpus_of(bert, loss, checkpoint=tmp_path / "run.ckpt"), 0
 

@@ -14,7 +14,7 @@ import torch
 from headstart import registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
-from headstart.engine import freeze
+from headstart.engine import freeze, loop
 from headstart.engine import train as engine
 from headstart.engine.learner import one_cycle
 from headstart.engine.learning_rate import find_rate, steepest
@@ -181,7 +181,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     """Stopped after two epochs and begun again from its checkpoint: same weights, same stages frozen."""
     lesson, _ = make_lesson(bert)
     whole = train(strategy, lesson)
-    monkeypatch.setattr(engine, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
     resumable = replace(lesson, checkpoint=tmp_path / "training.ckpt")
     keep = engine.Best.on_train_epoch_end
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from headstart.data.batch import shuffled_batches
-from headstart.engine.lesson import Lesson
+from headstart.engine.lesson import Lesson, Taught
 from headstart.strategies.base import Trained
 
 
@@ -49,7 +49,7 @@ def stacked(pieces: Sequence[Tensor]) -> Tensor:
     return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
-def lengths(lesson: Lesson, rows: np.ndarray) -> list[int]:
+def lengths(lesson: Taught, rows: np.ndarray) -> list[int]:
     """What each example costs, in the network's own unit; pictures are not opened for it."""
     if lesson.backbone.modality == "image":
         return [1] * len(rows)
@@ -62,7 +62,7 @@ class Epochs(Sampler[list[int]]):
     Where the strategy needs a target, each batch of source rows is followed by as many target rows, of like length.
     """
 
-    def __init__(self, strategy: Trained, lesson: Lesson, epoch: Callable[[], int]) -> None:
+    def __init__(self, strategy: Trained, lesson: Taught, epoch: Callable[[], int]) -> None:
         self.rows, self.size, self.seed, self.epoch = lesson.train, strategy.batch_size, lesson.seed, epoch
         self.lengths = np.array(lengths(lesson, self.rows))
         self.target = lesson.target if strategy.needs_target else None

@@ -7,7 +7,6 @@ boxes better than the last step's own, and spares looking at validation in every
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +15,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from headstart.backbones.resume import Resumable
-from headstart.data.batch import shuffled_batches
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
+from headstart.engine.batching import Epochs
 from headstart.engine.detector import Trainee, build
 from headstart.engine.learner import Learner
 from headstart.engine.lesson import resumable
@@ -31,7 +30,6 @@ from headstart.tasks.pyramid import Levels
 
 AVERAGED = 0.98  # of the average stays in every step, once there were many
 LONGEST_GRADIENT = 10.0
-CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 
 
 def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, class_names: Sequence[str]) -> Trainee:
@@ -48,8 +46,8 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
     rows: Any = range(len(scenes.items))
     loader = DataLoader(
         rows,
-        batch_sampler=Rounds(strategy, scenes, average),
-        collate_fn=lambda rows: module.collate(rows, average.n_epochs),
+        batch_sampler=Epochs(strategy, scenes, average.n_epochs),
+        collate_fn=lambda rows: module.collate(rows, average.n_epochs()),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
     loop.run(
@@ -93,29 +91,18 @@ class Detecting(Learner):
             return self.network.loss(raw, batch.truth)
 
 
-class Rounds(Sampler[list[int]]):
-    """Batches of rows, in another order each epoch."""
-
-    def __init__(self, strategy: Trained, scenes: Scenes, average: Average) -> None:
-        self.rows, self.size, self.seed, self.average = scenes.train, strategy.batch_size, scenes.seed, average
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Any:
-        seed = int(np.random.SeedSequence([self.seed, self.average.n_epochs]).generate_state(1)[0])
-        for batch in shuffled_batches([1] * len(self.rows), self.size, seed):
-            yield [int(row) for row in self.rows[batch]]
-
-
 class Average(pl.Callback):
     """The running average of what is trained, and the checkpoints."""
 
     def __init__(self, module: Detecting) -> None:
         self.module = module
         self.state: dict[str, Tensor] = {}
-        self.n_steps = self.n_epochs = 0
-        self.since = time.monotonic()
+        self.n_steps = self.epochs_done = 0
+        self.checkpoints = loop.Checkpoints(module.scenes.checkpoint)
+
+    def n_epochs(self) -> int:
+        """How many are done; Lightning's own count is not yet right when a resumed run draws its first batch."""
+        return self.epochs_done
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
@@ -132,18 +119,13 @@ class Average(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count, and keep a checkpoint now and then."""
-        self.n_epochs += 1
-        checkpoint = self.module.scenes.checkpoint
-        if checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
-            making = checkpoint.with_suffix(".making")
-            trainer.save_checkpoint(making)
-            os.replace(making, checkpoint)
-            self.since = time.monotonic()
+        self.epochs_done += 1
+        self.checkpoints.keep(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"state": self.state, "n_steps": self.n_steps, "n_epochs": self.n_epochs}
+        return {"state": self.state, "n_steps": self.n_steps, "n_epochs": self.epochs_done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
-        self.state, self.n_steps, self.n_epochs = (state_dict[name] for name in ("state", "n_steps", "n_epochs"))
+        self.state, self.n_steps, self.epochs_done = (state_dict[name] for name in ("state", "n_steps", "n_epochs"))

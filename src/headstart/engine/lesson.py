@@ -85,6 +85,10 @@ class Taught(Protocol):
         """Rows that teach."""
 
     @property
+    def target(self) -> np.ndarray | None:
+        """Unlabelled rows of another domain; None where there is none."""
+
+    @property
     def seed(self) -> int:
         """Of all that is random."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
+
+CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 
 
 def run(
@@ -48,6 +52,22 @@ def run(
             raise
         except SystemExit as end:  # Lightning's answer to Ctrl-C, which others wait for too
             raise KeyboardInterrupt from end
+
+
+class Checkpoints:
+    """What is trained, written to a file every CHECKPOINT_S: whole, or not at all."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file, self.since = file, time.monotonic()
+
+    def keep(self, trainer: pl.Trainer) -> None:
+        """Write one where it is time, and a file was named."""
+        if self.file is None or time.monotonic() - self.since <= CHECKPOINT_S:
+            return
+        making = self.file.with_suffix(".making")
+        trainer.save_checkpoint(making)
+        os.replace(making, self.file)
+        self.since = time.monotonic()
 
 
 @contextmanager

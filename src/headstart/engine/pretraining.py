@@ -7,7 +7,6 @@ and ends with the same weights.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from headstart.engine.learner import EPSILON, one_cycle
 from headstart.engine.lesson import precision
 from headstart.losses.base import Learner, Loss, View
 
-CHECKPOINT_S = 20.0  # a killed run loses at most this much, or a round
 LEAST_UNITS, LEAST_HELD = 10, 16  # batches that are held out, and pictures in one, where a batch is what is measured
 MET, AT_ONCE = 4096, 64  # examples that a learner may look at before it learns
 TIMED = 3  # steps that show how long one takes
@@ -121,7 +119,7 @@ class Rounds(pl.Callback):
         self.module, self.length, self.advance = module, length, advance
         self.losses: list[float] = []
         self._round: list[float] = []
-        self.since = time.monotonic()
+        self.checkpoints = loop.Checkpoints(module.corpus.checkpoint)
 
     def n_done(self) -> int:
         """Rounds; Lightning's own count is not yet right when a resumed run draws its first batch."""
@@ -136,12 +134,7 @@ class Rounds(pl.Callback):
         """Keep the round."""
         self.losses.append(float(np.mean(self._round)))
         self._round = []
-        kept = self.module.corpus.checkpoint
-        if kept and time.monotonic() - self.since > CHECKPOINT_S:
-            making = kept.with_suffix(".making")
-            trainer.save_checkpoint(making)
-            os.replace(making, kept)
-            self.since = time.monotonic()
+        self.checkpoints.keep(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

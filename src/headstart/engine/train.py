@@ -7,7 +7,6 @@ never restored (Lightning's own fine-tuning callback gets that wrong: Lightning#
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +32,6 @@ from headstart.strategies.batch_norm import BatchNorm
 from headstart.strategies.probe import column_scales
 from headstart.tasks.base import LinearHead, LinearTask
 
-CHECKPOINT_S = 20.0  # a killed run loses at most this much, or an epoch
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # at which an epoch is judged
 
 
@@ -183,7 +181,7 @@ class Best(pl.Callback):
         self.state: dict[str, Tensor] = {}
         self.logits = np.empty((0, 0), dtype=np.float32)
         self.losses: list[float] = []
-        self.since = time.monotonic()
+        self.checkpoints = loop.Checkpoints(module.lesson.checkpoint)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, keep, stop."""
@@ -196,11 +194,7 @@ class Best(pl.Callback):
         self.losses.append(loss)
         if not self.keeps_last and len(self.losses) - int(np.argmin(self.losses)) > self.patience:
             trainer.should_stop = True
-        if lesson.checkpoint and time.monotonic() - self.since > CHECKPOINT_S:
-            making = lesson.checkpoint.with_suffix(".making")
-            trainer.save_checkpoint(making)
-            os.replace(making, lesson.checkpoint)
-            self.since = time.monotonic()
+        self.checkpoints.keep(trainer)
 
     @property
     def kept_loss(self) -> float:
