@@ -27,7 +27,7 @@ from headstart.wishes import AUTO, Wishes
 WAYS = ("frozen", "partial", "full")
 PASSES, PICTURES = 55.0, 15_000  # the default budget: frozen passes, or pictures run if that is more
 FIRST_SHARE = 0.5  # of the budget, that training the head alone may take where more is to follow
-SCRATCH_SHARE = 0.6  # of what the chosen way cost, by which training everything takes as long by the clock
+SCRATCH_SHARE = 0.6  # of what the chosen way cost; by the clock it is somewhat more than that took (docs/log.md)
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
 ENOUGH_EPOCHS = 20  # for a head to have learnt something that other ways can start from
 N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
@@ -122,10 +122,9 @@ def search(shop: BoxWorkshop, asked: Sequence[Trained], budget: float) -> list[T
     tried = [run(shop, first)]
     for number, way in enumerate(more):
         left = budget - sum(one.cost for one in tried)
-        named = len(asked) == 1  # is run whatever it costs
-        fitted = within(shop, way, left / (len(more) - number)) or (
-            replace(way, epochs=FEWEST_EPOCHS) if named else None
-        )
+        fitted = within(shop, way, left / (len(more) - number))
+        if fitted is None and len(asked) == 1:  # it was named: it runs whatever it costs
+            fitted = replace(way, epochs=FEWEST_EPOCHS)
         if fitted is not None:
             tried.append(run(shop, fitted))
     return tried

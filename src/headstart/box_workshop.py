@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from headstart.backbones.base import Backbone
-from headstart.backbones.costs import stage_costs
 from headstart.engine.detector import Detector, Network, Trainee, detect, head_cost, levels_of, sized
 from headstart.engine.fastest import fastest
 from headstart.engine.maps import Looks, Maps, cached_maps, fit_on_disk
@@ -86,15 +85,7 @@ class BoxWorkshop(Workshop):
     @cached_property
     def work(self) -> Work:
         """Counts what training costs, the head included."""
-        sample = [self.modality.open(self.items[row], self.backbone.detail) for row in self.problem.rows["train"][:4]]
-        shares, moves = stage_costs(self.backbone, sample)
-        return Work(
-            shares=tuple(shares),
-            moves=tuple(moves),
-            n_train=len(self.problem.rows["train"]),
-            n_val=len(self.problem.rows["val"]),
-            head=head_cost(self.backbone, self.levels, sample),
-        )
+        return replace(super().work, head=head_cost(self.backbone, self.levels))
 
     @cached_property
     def upside_down(self) -> bool:

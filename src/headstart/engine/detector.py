@@ -54,14 +54,15 @@ class OnPyramid(nn.Module):
 
     suppresses = True
 
-    def __init__(self, upper: Resumable, levels: Levels) -> None:
+    def __init__(self, upper: Resumable | None, levels: Levels) -> None:
         super().__init__()
-        self.upper, self.levels = upper, levels
+        self.upper, self.levels = upper, levels  # no `upper`: the maps come from a backbone that others run
         head: Any = Pyramid(levels)
         self.head: Pyramid = head.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> Said:
         """What is said of every location."""
+        assert self.upper is not None, "a pyramid that only predicts is given maps"
         whole = self.upper.whole(inputs, self.levels.stages, maps)
         return self.head([whole[stage].float() for stage in self.levels.stages])
 
@@ -120,8 +121,11 @@ class Detector:
 
     def network(self, backbone: Backbone) -> Any:
         """The `Network`, ready to predict, on a backbone at this canvas that holds the changes already."""
-        example = backbone.placeholders([None])
-        network: Any = build(Resumable(backbone, 0, example), self.levels, self.class_names)
+        network: Any
+        if self.levels is not None:
+            network = OnPyramid(None, self.levels)
+        else:
+            network = build(Resumable(backbone, 0, backbone.placeholders([None])), None, self.class_names)
         network.head.load_state_dict(dict(self.head))
         return network.eval().requires_grad_(False)
 
@@ -193,15 +197,16 @@ def levels_of(backbone: Backbone, n_classes: int) -> Levels:
     return Levels(stages=stages, maps=maps, canvas=backbone.canvas, n_classes=n_classes)
 
 
-def head_cost(backbone: Backbone, levels: Levels | None, sample: Sequence[Any]) -> float:
+def head_cost(backbone: Backbone, levels: Levels | None) -> float:
     """What a pyramid's forward pass costs, as a share of the backbone's; 0 for a head that the backbone brings.
 
     Its depthwise convolutions and norms move several times what they write (HEAD_WORK, measured: docs/log.md).
     """
     if levels is None:
         return 0.0
-    maps = [torch.zeros(len(sample), *size) for size in levels.maps]
-    return HEAD_WORK * work_of(Pyramid(levels), maps) / work_of(backbone.network, **backbone.collate(sample))
+    blank = {"pixel_values": backbone.placeholders([None])["pixel_values"]}
+    maps = [torch.zeros(1, *size) for size in levels.maps]
+    return HEAD_WORK * work_of(Pyramid(levels), maps) / work_of(backbone.network, **blank)
 
 
 @dataclass(frozen=True)
