@@ -29,7 +29,8 @@ from headstart.strategies.frozen import Frozen
 from headstart.strategies.full import Full
 from headstart.strategies.partial import Partial
 from headstart.tasks.assign import Grid, Padded, assign, overlap
-from headstart.tasks.boxes import Objects, Truth, boxed, overlaps
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Objects, Truth, overlaps
 from headstart.tasks.detection import Detection
 
 CANVAS, N, CLASSES = (64, 96), 12, ("disc", "square")
@@ -250,6 +251,6 @@ def test_a_backbone_without_maps_is_refused(tmp_path: Path) -> None:
 
 def test_objects_keep_their_form_in_arrays() -> None:
     one = Objects(np.zeros((2, 4), np.float32), np.zeros(2, int), np.zeros(2, bool), (4, 4))
-    array = boxed([one, one])
+    array = one_each([one, one])
     assert array.shape == (2,)
     assert array[np.array([1])][0] is one

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from headstart import adapt, adapt_boxes, registry
+from headstart import adapt, adapt_head, registry
 from headstart.adapt import Chosen
-from headstart.box_workshop import BoxWorkshop, SolvedBoxes, calibrated, canvas_of
+from headstart.box_workshop import RECIPE, BoxWorkshop, calibrated, canvas_of
 from headstart.data.dataset import Dataset
 from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
@@ -32,6 +32,7 @@ from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.slips import picture_slips
 from headstart.evidence.sureness import sureness
 from headstart.evidence.weigh import Scales, primary_first, weigh
+from headstart.head_workshop import SolvedHead
 from headstart.inductive import as_planned, columns_of, command, scales_of, summarise
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
@@ -47,7 +48,7 @@ class Systems:
     """Everything that is to be measured on the test split."""
 
     chosen: Chosen
-    scratch: SolvedBoxes | None
+    scratch: SolvedHead | None
     classical: Sliding
     shipped: Detector  # the chosen network's, or the classical one
 
@@ -62,10 +63,10 @@ def fit(
     out: Path | None,
     progress: Progress,
 ) -> Model:
-    """Adapt a backbone to pictures whose objects are boxed; write the run folder `out` if one is named."""
+    """Adapt a backbone to pictures whose objects are one_each; write the run folder `out` if one is named."""
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     networks = load_backbones(backbone, dataset.modality, progress)
-    adapt_boxes.check(wishes, networks[0].n_stages, len(networks))
+    adapt_head.check(wishes, RECIPE, networks[0].n_stages, len(networks))
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
     shop = open_shop(problem, networks[0], metrics, wishes, seed, progress)
@@ -74,10 +75,10 @@ def fit(
         own, others = ([problem.dataset.inputs[row] for row in rows] for rows in (train, val))
         n_classes = len(problem.task.score_names)
         classical = fit_sliding(problem.modality, own, problem.y[train], n_classes, seed, others, problem.y[val])
-    chosen = adapt_boxes.choose(shop, wishes)
+    chosen = adapt_head.choose(shop, wishes)
     systems = Systems(
         chosen=chosen,
-        scratch=adapt_boxes.from_scratch(shop, chosen, wishes),
+        scratch=adapt_head.from_scratch(shop, chosen, wishes),
         classical=classical,
         shipped=what_ships(shop, chosen, classical, wishes),
     )
@@ -103,13 +104,16 @@ def open_shop(
     else:
         canvas = network.canvas if network.reads else canvas_of(problem)
     progress.say(f"  every picture is looked at as {canvas[1]} × {canvas[0]} pixels")
-    return open_workshop(problem, network.at(canvas), metrics, wishes, seed, progress, BoxWorkshop)
+    shop: BoxWorkshop = open_workshop(problem, network.at(canvas), metrics, wishes, seed, progress, BoxWorkshop)
+    if wishes.plan is not None:
+        shop.upside_down = wishes.plan.upside_down
+    return shop
 
 
 def what_ships(shop: BoxWorkshop, chosen: Chosen, classical: Sliding, wishes: Wishes) -> Detector:
     """The chosen network; the classical detector where it is better on validation, unless the user said otherwise."""
     val = shop.problem.rows["val"]
-    network: Detector = chosen.solved.detector
+    network: Detector = chosen.solved.trained
     if wishes.overruled or (wishes.plan is not None and wishes.plan.ships != "classical"):
         return network
     found = classical.found(shop.modality, *pictures(shop, val))
@@ -160,7 +164,7 @@ def test_once(shop: BoxWorkshop, systems: Systems) -> TestResult:
 def make_plan(shop: BoxWorkshop, systems: Systems) -> Plan:
     """What was decided, and why."""
     network, chosen = shop.backbone, systems.chosen
-    solved: SolvedBoxes = chosen.solved
+    solved: SolvedHead = chosen.solved
     settings = solved.strategy.settings()
     moves = settings.get("augment") or settings.get("views", 1) > 1
     return Plan(

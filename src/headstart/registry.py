@@ -81,7 +81,7 @@ BACKBONES = Registry(
     ),
 )
 TASKS = Registry(
-    "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})
+    "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "heard", "linear", "logistic", "metrics", "pyramid"})
 )
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))

@@ -34,8 +34,7 @@ from headstart.modalities.base import Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
-from headstart.tasks.base import LinearHead, LinearTask, Task
-from headstart.tasks.boxes import boxed
+from headstart.tasks.base import LinearHead, LinearTask, Task, one_each
 
 # what the arrays of model.safetensors belong to
 BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
@@ -166,7 +165,7 @@ class Model:
 
     def shown(self, scores: np.ndarray) -> np.ndarray:
         """The scores that answers are made of: of a detector, what is sure enough; else all."""
-        return scores if self.detector is None else boxed([self.detector.shown(one) for one in scores])
+        return scores if self.detector is None else one_each([self.detector.shown(one) for one in scores])
 
     def predict_proba(self, items: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) in the order of `task.score_names`; for a number (N, 1), the number itself.
@@ -206,7 +205,7 @@ class Model:
             if self._network is None:
                 self._network = detector.network(self.backbone)
             found = sized(detect(self._network, self.backbone, self.modality, stored, bar), sizes)
-        return boxed([detector.calibrated(one) for one in found])
+        return one_each([detector.calibrated(one) for one in found])
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.

@@ -21,10 +21,11 @@ from headstart.backbones.resume import Resumable
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs
-from headstart.engine.detector import Trainee, build
+from headstart.engine.detector import build
 from headstart.engine.learner import Learner
 from headstart.engine.lesson import resumable
 from headstart.engine.scenes import Scene, Scenes
+from headstart.engine.trials import Trainee
 from headstart.strategies.base import Trained
 from headstart.tasks.pyramid import Levels
 

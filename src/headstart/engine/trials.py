@@ -27,7 +27,6 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
-from headstart.engine.detector import Trainee
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
 from headstart.strategies.base import Adapted, Trained
@@ -79,6 +78,15 @@ def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], 
     return sha.hexdigest()
 
 
+@dataclass(frozen=True)
+class Trainee:
+    """What training a head that cannot be solved gives: the head's tensors, and what changed in the backbone."""
+
+    head: Mapping[str, torch.Tensor]
+    changes: Changes | None
+    seconds: float
+
+
 @dataclass
 class Trials:
     """The trials of one machine; those that a fit asked for are forgotten when it is done."""
@@ -110,7 +118,7 @@ class Trials:
         self._write(key, _tensors(learnt), about)
 
     def trainee(self, key: str) -> Trainee | None:
-        """A detector that was trained to its end, None when there is none or its files are damaged."""
+        """A head that was trained to its end, None when there is none or its files are damaged."""
         kept = self._read(key)
         if kept is None:
             return None
@@ -120,7 +128,7 @@ class Trials:
         return Trainee(head, Changes(changes) if about["changed"] else None, about["seconds"])
 
     def put_trainee(self, key: str, trainee: Trainee) -> None:
-        """Keep a trained detector; where the disk refuses, it is only not kept."""
+        """Keep a trained head; where the disk refuses, it is only not kept."""
         changes = trainee.changes.tensors if trainee.changes else {}
         tensors = {f"{HEAD}{name}": one.contiguous() for name, one in trainee.head.items()}
         tensors |= {f"{CHANGE}{name}": one.contiguous() for name, one in changes.items()}
