@@ -110,7 +110,6 @@ def cache(scratch: Path) -> dict:
 
     from headstart import detection, problem
     from headstart.backbones import catalog
-    from headstart.engine.detecting import train_detector
     from headstart.progress import Progress
     from headstart.wishes import Wishes
 
@@ -127,7 +126,7 @@ def cache(scratch: Path) -> dict:
     heads = {}
     for _ in range(3):
         for name, scenes in (("cached", cached), ("uncached", plain)):
-            trainee = train_detector(way, scenes, shop.levels, shop.class_names)
+            trainee = shop.teach(way, scenes)
             seconds[name].append(trainee.seconds)
             heads[name] = trainee.head
     apart = max(float((one - heads["uncached"][name]).abs().max()) for name, one in heads["cached"].items())

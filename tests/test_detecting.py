@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw
 from headstart import registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
-from headstart.engine.detecting import train_detector
 from headstart.engine.detector import Detector, build, detect, levels_of, sized
+from headstart.engine.heads import train_head
 from headstart.engine.lesson import resumable
 from headstart.engine.maps import Looks, cached_maps
 from headstart.engine.scenes import Scenes
+from headstart.engine.trials import Trainee
 from headstart.errors import PlanError
 from headstart.evidence.orientation import has_an_up
 from headstart.modalities.frames import PLAIN, Frame
@@ -32,8 +33,13 @@ from headstart.tasks.assign import Grid, Padded, assign, overlap
 from headstart.tasks.base import one_each
 from headstart.tasks.boxes import Objects, Truth, overlaps
 from headstart.tasks.detection import Detection
+from headstart.tasks.pyramid import Levels
 
 CANVAS, N, CLASSES = (64, 96), 12, ("disc", "square")
+
+
+def train_detector(strategy: Trained, scenes: Scenes, levels: Levels, classes: tuple[str, ...]) -> Trainee:
+    return train_head(strategy, scenes, lambda upper: build(upper, levels, classes))
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 64)) -> tuple[Image.Image, list[dict[str, Any]]]:

@@ -143,6 +143,35 @@ def _again(shop: HeadWorkshop, plan: Plan) -> Chosen:
     )
 
 
+def plan_of(shop: HeadWorkshop, chosen: Chosen, scratch: SolvedHead | None, classical: str) -> Plan:
+    """What was decided, and why; `classical` is what stands beside the network."""
+    network = shop.backbone
+    solved: SolvedHead = chosen.solved
+    return Plan(
+        backbone=network.provenance.name,
+        backbone_sha256=network.provenance.sha256,
+        strategy=registry.plugin_name(solved.strategy),
+        cut=solved.cut,
+        n_stages=network.n_stages,
+        stage_names=tuple(stage.name for stage in network.stages),
+        strength=None,
+        temperature=1.0,
+        val_loss=None,
+        classical=classical,
+        seed=shop.seed,
+        reason=chosen.reason,
+        settings=solved.strategy.settings(),
+        metric=shop.metric.name,
+        metric_title=shop.metric.title,
+        budget_passes=round(chosen.budget, 2),
+        candidates=chosen.candidates,
+        scratch=scratch.strategy.settings() if scratch is not None else {},
+        way=shop.runner.way,
+        first=solved.first.settings() if solved.first is not None else {},
+        crosswise=False,
+    )
+
+
 def from_scratch(shop: HeadWorkshop, chosen: Chosen, wishes: Wishes) -> SolvedHead | None:
     """The same network and head from random weights, in the time of the chosen way; None where it is not wanted."""
     if not wishes.scratch or (wishes.plan is not None and not wishes.plan.scratch):

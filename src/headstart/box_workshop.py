@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.engine.detector import Detector, Network, detect, head_cost, levels_of, sized
+from headstart.engine.detector import Detector, Network, build, detect, head_cost, levels_of, sized
 from headstart.engine.maps import Looks, Maps, cached_maps, fit_on_disk
 from headstart.engine.scenes import Scenes
 from headstart.engine.trials import Trainee, detector_key
@@ -159,9 +159,9 @@ class BoxWorkshop(HeadWorkshop):
 
     def teach(self, strategy: Trained, lesson: Scenes) -> Trainee:
         """Train a detector."""
-        from headstart.engine.detecting import train_detector
+        from headstart.engine.heads import train_head
 
-        return train_detector(strategy, lesson, self.levels, self.class_names)
+        return train_head(strategy, lesson, lambda upper: build(upper, self.levels, self.class_names))
 
     def made(self, trainee: Trainee) -> tuple[Detector, np.ndarray]:
         """(the detector with its confidences fitted on validation, what it finds there)."""

@@ -7,14 +7,13 @@ network from random weights for comparison.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart import adapt, adapt_head, registry
+from headstart import adapt, adapt_head
 from headstart.adapt import Chosen
 from headstart.box_workshop import RECIPE, BoxWorkshop, calibrated, canvas_of
 from headstart.data.dataset import Dataset
@@ -27,13 +26,13 @@ from headstart.engine.detector import Detector
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import measure_boxes
 from headstart.evidence.plan import Plan
-from headstart.evidence.record import Record, library_versions
+from headstart.evidence.record import Record
 from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.slips import picture_slips
 from headstart.evidence.sureness import sureness
 from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.head_workshop import SolvedHead
-from headstart.inductive import as_planned, columns_of, command, scales_of, summarise
+from headstart.inductive import as_planned, columns_of, scales_of, tell
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
@@ -87,7 +86,7 @@ def fit(
         scales = scales_of(problem, metrics, metric, seed)
         evidence = weigh(scales, test, classical.title, transfer_title(shop, chosen), ADVICE)
     with progress.step("report"):
-        record = tell(shop, systems, evidence, test, scales, out)
+        record = told(shop, systems, evidence, test, scales, out)
         model = assemble(shop, systems, record)
     if out is not None:
         model.save(out)
@@ -163,59 +162,26 @@ def test_once(shop: BoxWorkshop, systems: Systems) -> TestResult:
 
 def make_plan(shop: BoxWorkshop, systems: Systems) -> Plan:
     """What was decided, and why."""
-    network, chosen = shop.backbone, systems.chosen
-    solved: SolvedHead = chosen.solved
-    settings = solved.strategy.settings()
+    settings = systems.chosen.solved.strategy.settings()
     moves = settings.get("augment") or settings.get("views", 1) > 1
-    return Plan(
-        backbone=network.provenance.name,
-        backbone_sha256=network.provenance.sha256,
-        strategy=registry.plugin_name(solved.strategy),
-        cut=solved.cut,
-        n_stages=network.n_stages,
-        stage_names=tuple(stage.name for stage in network.stages),
-        strength=None,
-        temperature=1.0,
-        val_loss=None,
-        classical=systems.classical.title,
-        seed=shop.seed,
-        reason=chosen.reason,
-        settings=settings,
-        metric=shop.metric.name,
-        metric_title=shop.metric.title,
+    return replace(
+        adapt_head.plan_of(shop, systems.chosen, systems.scratch, systems.classical.title),
         ships="classical" if systems.shipped.classical is not None else "transfer",
-        budget_passes=round(chosen.budget, 2),
-        candidates=chosen.candidates,
-        scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
-        way=shop.runner.way,
-        first=solved.first.settings() if solved.first is not None else {},
         canvas=shop.canvas,
         upside_down=bool(moves and shop.upside_down),
-        crosswise=False,
     )
 
 
-def tell(
+def told(
     shop: BoxWorkshop, systems: Systems, evidence: Evidence, test: TestResult, scales: Scales, out: Path | None
 ) -> Record:
     """Everything that this fit has to say."""
     problem, sure = shop.problem, systems.shipped.confidence
     tested = problem.dataset.select(problem.rows["test"])
-    return Record(
-        data=summarise(problem),
-        findings=problem.findings,
-        task=problem.task,
-        plan=make_plan(shop, systems),
-        provenance=shop.backbone.provenance,
-        evidence=evidence,
-        test=test,
-        mistakes=(),
+    return replace(
+        tell(shop, make_plan(shop, systems), evidence, test, out),
         boxes=measure_boxes(shop.task, test.y, test.scores, sure, scales.resamples(len(test.y)), scales.n_groups),
         slips=picture_slips(shop.task, test.y, test.scores, sure, problem.modality, tested.inputs),
-        seconds=dict(shop.progress.seconds),
-        command=command(problem.dataset, evidence.primary, out),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=library_versions(),
     )
 
 

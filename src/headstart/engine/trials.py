@@ -29,8 +29,10 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
+from headstart.engine.utterances import Utterances
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
+from headstart.tasks.ctc_head import Frames
 from headstart.tasks.pyramid import Levels
 
 CHANGE, SOURCE_CHANGE, HEAD = "change.", "source-change.", "head."
@@ -75,6 +77,25 @@ def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], 
     for row in scenes.train:
         own = scenes.y[row]
         sha.update(scenes.digests[row].encode() + own.boxes.tobytes() + own.classes.tobytes() + own.ignored.tobytes())
+    return sha.hexdigest()
+
+
+def recognizer_key(strategy: Trained, utterances: Utterances, frames: Frames) -> str:
+    """The same for a recogniser."""
+    decides = {
+        "backbone": utterances.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "texts": [list(utterances.alphabet.characters), frames.to_json()],
+        "seed": utterances.seed,
+        "versions": [__version__, torch.__version__],
+        "precision": str(precision(utterances.backbone)),
+        "cached": len(utterances.views),
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for name, one in sorted((utterances.head or {}).items()):
+        sha.update(name.encode() + one.float().numpy().tobytes())
+    for row in utterances.train:
+        sha.update(f"{utterances.digests[row]} {utterances.y[row]}\n".encode())
     return sha.hexdigest()
 
 
