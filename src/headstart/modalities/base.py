@@ -19,14 +19,16 @@ class Examined:
 
     digest: str  # sha256 (hex) of the content; equal digests are the same item
     problem: str | None = None  # why it cannot be used, for people; None when it can
+    remarks: tuple[str, ...] = ()  # what is odd about one that can; each begins with its kind and a colon
 
 
 @dataclass(frozen=True)
 class Preview:
-    """How an item is shown in a report: a text, or a picture as a `data:` URI."""
+    """How an item is shown in a report: a text, or a picture or a sound as a `data:` URI."""
 
     text: str = ""
     image_uri: str = ""
+    audio_uri: str = ""
 
 
 class ClassicalFeatures(ABC):
@@ -85,7 +87,7 @@ class Modality(ABC):
 
     @abstractmethod
     def open(self, item: Any, detail: int | None = None) -> Any:
-        """The stored item as a backbone takes it: a str, or an RGB PIL image.
+        """The stored item as a backbone takes it: a str, an RGB PIL image, or samples at 16,000 Hz.
 
         `detail` is the side in pixels that is enough, so that a large JPEG is decoded at a reduced scale.
         """
