@@ -88,7 +88,7 @@ class Audio(Modality):
         try:
             file = files.file_of(item)
             with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
                 stream.seek(0)
                 problem, remarks = waves.examined(stream, longest_s)
                 return Examined(digest, problem, () if problem else remarks)
@@ -105,7 +105,7 @@ class Audio(Modality):
             header = waves.header_of(files.file_of(item))
         except ValueError:
             return None
-        return header and header.seconds
+        return None if header is None else header.seconds
 
     def classical_item(self, item: Any) -> dict[str, np.ndarray]:
         """What `classical_features` look at, summed up over time."""

@@ -1,4 +1,4 @@
-"""What classical models see of a sound: log-mel energies and MFCCs (Davis and Mermelstein 1980), summed up over time."""
+"""What classical models see of a sound: log-mel energies and MFCCs (Davis and Mermelstein 1980), summed up."""
 
 from __future__ import annotations
 
