@@ -11,6 +11,7 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.integers(60, 200, (8, 12, 3), dtype=np.uint8)  # not of full contrast, smooth once enlarged
 PHOTO = Pillow.fromarray(NOISE).resize((96, 64), Pillow.Resampling.BICUBIC)
 SAMPLES = {
+    "audio": np.sin(np.arange(8000) / 6).astype(np.float32),
     "image": PHOTO,
     "text": "a good film",
     "tabular": {"age": 4, "kind": "a"},

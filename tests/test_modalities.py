@@ -24,7 +24,9 @@ RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (8, 6, 3), dtype=np.uint8)
 
 # Two items that differ, and what `open` must give back as an array or a text. A new modality adds its line here.
+TONE = (0.5 * np.sin(np.arange(8000) / 6)).astype(np.float32)
 SAMPLES = {
+    "audio": (TONE, TONE[::-1] / 2),
     "image": (COLOURS, 255 - COLOURS),
     "text": ("a good film", "a bad film"),
     "tabular": ({"age": 63, "sex": "f"}, {"age": 41, "sex": "m"}),
@@ -70,7 +72,7 @@ def test_round_trip_through_arrow(name):
         np.testing.assert_array_equal(opened if isinstance(opened, str) else np.asarray(opened), sample)
         assert modality.describe(item)
         preview = modality.preview(item)
-        assert preview.text or preview.image_uri
+        assert preview.text or preview.image_uri or preview.audio_uri
 
 
 def test_digest_is_of_the_content(name):
@@ -317,7 +319,7 @@ def test_files_that_are_no_picture(tmp_path, monkeypatch):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert problem(tmp_path / "text.jpg") == "not a picture that Pillow can read"
+    assert problem(tmp_path / "text.jpg") == "not a picture that Pillow can read: it is a text"
     assert problem(tmp_path / "empty.jpg") == "empty file"
     assert problem(tmp_path / "folder.jpg") == "a folder, not a file"
     assert problem(tmp_path / "pipe.jpg") == "not a file"

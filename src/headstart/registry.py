@@ -71,7 +71,9 @@ class Registry:
 
 
 MODALITIES = Registry(
-    "modalities", "Modality", frozenset({"augment", "base", "classical", "drawing", "frames", "headers"})
+    "modalities",
+    "Modality",
+    frozenset({"augment", "base", "classical", "distort", "drawing", "files", "frames", "headers", "spectra", "waves"}),
 )
 BACKBONES = Registry(
     "backbones",

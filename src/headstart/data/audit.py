@@ -3,8 +3,8 @@
 A check is a function from one `State` to the next: it may leave rows out, mend labels and add findings. To add one,
 write it and name it in `_checks`. A given test split is never changed for the sake of train: its copies, conflicts and
 classes that train lacks stay. Only what cannot be scored leaves it, an item that cannot be read or has no label, and
-spaces around its labels are taken off. Boxes are looked at in audit_boxes.py, and how the splits fit one another in
-audit_splits.py.
+spaces around its labels are taken off. Boxes are looked at in audit_boxes.py, sounds and transcripts in
+audit_sounds.py, and how the splits fit one another in audit_splits.py.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from headstart import registry
 from headstart.data.audit_boxes import checks_of_boxes, checks_of_objects
+from headstart.data.audit_sounds import checks_of_sounds, checks_of_transcripts
 from headstart.data.audit_state import (
     FEW_IN_CLASS,
     FEW_IN_TRAIN,
@@ -30,12 +30,10 @@ from headstart.data.audit_state import (
 )
 from headstart.data.columns import ROWS
 from headstart.data.dataset import Dataset
+from headstart.data.labels import TRANSCRIPTION
 from headstart.data.threads import in_threads
 from headstart.errors import DataError, listed
 from headstart.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 LEAST_EXAMPLES = 20  # fewer cannot be split and measured
 
@@ -56,13 +54,14 @@ def audit(dataset: Dataset, progress: Progress) -> Audited:
     """
     import pandas as pd
 
-    rows = pd.DataFrame(_examine(dataset, progress), columns=["digest", "problem"], dtype=object)
+    rows = pd.DataFrame(_examine(dataset, progress), columns=["digest", "problem", "remarks"], dtype=object)
     rows["split"] = pd.Series(dataset.column("split"), dtype=object)
     if dataset.task:
         labels = [comparable(label, dataset.task) for label in dataset.column("label")]
         rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
     state = State(dataset=dataset, rows=rows)
-    for check in _checks_of_rows(dataset.task) if dataset.modality == ROWS else _checks(dataset.task):
+    checks = _checks_of_rows(dataset.task) if dataset.modality == ROWS else _checks(dataset.task)
+    for check in [*(checks_of_sounds() if dataset.modality == "audio" else ()), *checks]:
         state = check(state)
     return Audited(dataset=state.cleaned(), digests=state.rows["digest"].tolist(), findings=state.findings)
 
@@ -74,13 +73,13 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return classes_of(dataset.column("label"), dataset.column("split"))
 
 
-def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None]]:
-    """(digest, problem) of every item, in order."""
+def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    """(digest, problem, remarks) of every item, in order."""
     modality = registry.modality(dataset.modality)
     inputs = dataset.table["input"]  # lazy: each thread reads only the items it is at
     with progress.bar(len(dataset), modality.noun[1]) as advance:
         examined = in_threads(modality.examine, inputs, advance)
-    return [(one.digest, one.problem) for one in examined]
+    return [(one.digest, one.problem, one.remarks) for one in examined]
 
 
 def _checks(task: str | None) -> list[Callable[[State], State]]:
@@ -92,6 +91,9 @@ def _checks(task: str | None) -> list[Callable[[State], State]]:
     if task == "detection":
         labels = [_unreadable, _missing_labels, _spaced_labels, *checks_of_boxes(), _test_split]
         return [*labels, _conflicts, _duplicates, _leaks, *checks_of_objects(), _too_few]
+    if task == TRANSCRIPTION:
+        spoken = [_unreadable, _missing_labels, _test_split, _conflicts, _duplicates, _leaks]
+        return [*spoken, *checks_of_transcripts(), _too_few]
     labels = [_unreadable, _missing_labels, _spaced_labels, _test_split, _conflicts, _duplicates, _leaks]
     return [*labels, _tiny_classes, _one_label, _small_classes, _imbalance, _too_few]
 

@@ -84,7 +84,9 @@ class State:
     """What one check hands to the next."""
 
     dataset: Dataset  # as it was read
-    rows: pd.DataFrame  # the rows still in, by position; columns digest, problem, split, and label when there is one
+    rows: (
+        pd.DataFrame
+    )  # the rows still in, by position; columns digest, problem, remarks, split, and label when there is one
     findings: tuple[Finding, ...] = ()
     relabelled: bool = False
 

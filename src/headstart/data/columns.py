@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart import registry
+from headstart.data.labels import TRANSCRIPT_NAMES, TRANSCRIPTION
 from headstart.data.raw import Raw, is_missing, split_name
 from headstart.errors import DataError, did_you_mean, listed
 
@@ -20,6 +21,7 @@ LABEL_NAMES = (
 )
 _ID_NAMES = {"id", "idx", "index", "uid", "uuid", "guid", "unnamed: 0", "unnamed 1", "__index_level_0__"}
 _SAMPLE = 200
+SPEAKER_NAMES = ("speaker", "speaker_id", "client_id", "spk", "spk_id", "spkid", "speakerid")
 ROWS = "tabular"  # the modality whose items are whole rows
 
 
@@ -43,8 +45,11 @@ def choose(
     group: str | None = None,
     time: str | None = None,
     modality: str | None = None,
+    task: str | None = None,
 ) -> Roles:
     """Find the roles; `input` and `label` overrule ("" as label: there is none), `group` and `time` are left alone.
+
+    Beside sounds a column of transcripts can be the label, and is the first choice where `task` is "transcription".
 
     A table with a label in which no column is a text or a picture is taken row by row, as `modality` "tabular" asks
     for. DataError when a named column is not there or is named for two things, and when no column can be the input.
@@ -62,12 +67,33 @@ def choose(
         return _whole_rows(raw, label, others, split, notes)
     chosen, modality = _input(raw, input or raw.input, candidates, notes)
     if label is None:
-        label = _label(raw, [name for name in raw.columns if name not in others | {chosen}])
+        names = _label_names(modality, task)
+        label = _label(raw, [name for name in raw.columns if name not in others | {chosen}], names)
         if label is None and group and group.lower() in LABEL_NAMES:
             _check_apart({"label": group, "group": group})
         if label is None and not raw.input:
             notes.append(f"no column looks like a label; columns are {listed(raw.columns, 20)}: pass --label COL")
+    if modality == "audio" and not group:
+        notes += _note_speakers(raw, label, bool(split or raw.splits))
     return Roles(input=chosen, modality=modality, label=label or None, split=split, notes=tuple(notes))
+
+
+def _label_names(modality: str, task: str | None) -> tuple[str, ...]:
+    """Usual names of the label, best first."""
+    if modality != "audio":
+        return LABEL_NAMES
+    return (*TRANSCRIPT_NAMES, *LABEL_NAMES) if task == TRANSCRIPTION else (*LABEL_NAMES, *TRANSCRIPT_NAMES)
+
+
+def _note_speakers(raw: Raw, label: str | None, parted: bool) -> list[str]:
+    """Say that voices are known, which a score for new speakers must not know."""
+    known = (name for name in raw.columns if name.lower() in SPEAKER_NAMES and name != label)
+    name = next(known, None)
+    if name is None:
+        return []
+    n = len({str(value) for value in raw.columns[name] if not is_missing(value)})
+    why = "see whether any stands on both sides of the given splits" if parted else "keep each on one side"
+    return [f"column {name!r} names {n:,} speakers; pass --group {name} to {why}"] if n > 1 else []
 
 
 def _is_plain(raw: Raw, label: str | None, candidates: Sequence[str]) -> bool:
@@ -158,11 +184,13 @@ def _input(raw: Raw, given: str | None, candidates: Sequence[str], notes: list[s
     ]
     if not found:
         raise DataError(
-            f"No column of {raw.source or 'the data'} holds texts or names of picture files, and it is no plain table "
-            f"with a label (no sounds are learnt from so far). Its columns are {listed(raw.columns, 20)}. If one of "
-            "them is a text or a picture after all, name it with --input COL; to learn from numbers and words, name "
-            "the label with --label COL."
+            f"No column of {raw.source or 'the data'} holds texts or names of picture or sound files, and it is no "
+            f"plain table with a label. Its columns are {listed(raw.columns, 20)}. If one of them is a text, a picture "
+            "or a sound after all, name it with --input COL; to learn from numbers and words, name the label with "
+            "--label COL."
         )
+    if sounds := [pair for pair in found if pair[1] == "audio"]:  # a text beside a sound is what is said in it
+        found = sounds
     if not named:
         found = sorted(found, key=lambda pair: -_mean_length(samples[pair[0]]))
     if len(found) > 1:
@@ -202,14 +230,15 @@ def _modality_of(raw: Raw, name: str) -> str:
     if modality == "text" and _are_file_names(values):
         raise DataError(
             f"Column {name!r} holds names of files ({str(values[0])[:60]!r}) of a kind that cannot be read, and a name "
-            "is no text to learn from. Headstart takes texts and pictures so far."
+            "is no text to learn from. Headstart takes texts, pictures and sounds."
         )
     if modality is None:
         kinds = listed(dict.fromkeys(type(value).__name__ for value in values)) or "nothing"
         where = "The data hold" if raw.source is None and raw.input else f"Column {name!r} holds"
         raise DataError(
             f"{where} {kinds}{f' (such as {str(values[0])[:60]!r})' if values else ''}, and no modality takes that as "
-            f"input. Give texts, names of picture files, PIL images, or arrays of shape (H, W) or (H, W, 3)."
+            "input. Give texts, names of picture or sound files, PIL images, arrays of shape (H, W) or (H, W, 3), or "
+            "samples of shape (T,)."
         )
     return modality
 
@@ -226,10 +255,10 @@ def _are_words(values: list[Any]) -> bool:
     return sum(isinstance(v, str) and any(c.isalpha() for c in v) for v in values) >= max(1.0, 0.9 * len(values))
 
 
-def _label(raw: Raw, candidates: Iterable[str]) -> str | None:
+def _label(raw: Raw, candidates: Iterable[str], names: Sequence[str] = LABEL_NAMES) -> str | None:
     """The column with the best usual name, else the only one left that is neither an index nor an input."""
     by_name = {name.lower(): name for name in candidates}
-    usual = next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
+    usual = next((by_name[name] for name in names if name in by_name), None)
     if usual:
         return usual
     left = [name for name in by_name.values() if name.lower() not in _ID_NAMES]

@@ -18,9 +18,9 @@ SPLITS = ("train", "val", "test")
 class Dataset:
     """N examples, in a table with these columns:
 
-    `input`  the raw item as its modality stores it (a text; for a picture a struct of `path` and `bytes`)
-    `label`  str (one label), list of str (several labels), float (a number) or a struct of boxes (see boxes.py);
-             absent when there are no labels
+    `input`  the raw item as its modality stores it (a text; for a picture or a sound a struct of `path` and `bytes`)
+    `label`  str (one label, or what is said), list of str (several labels), float (a number) or a struct of boxes (see
+             boxes.py); absent when there are no labels
     `split`  "train", "val", "test", or "" where none was given
     `group`  str, absent unless asked for: examples of one group stay on one side of every split
     `stated` [width, height] of the picture as its annotations state it, None where they do not; absent without boxes
@@ -29,7 +29,9 @@ class Dataset:
 
     table: datasets.Dataset
     modality: str
-    task: str | None  # "classification", "multilabel", "regression", "detection", or None without labels
+    task: (
+        str | None
+    )  # "classification", "multilabel", "regression", "detection", "transcription", or None without labels
     name: str  # for titles and folder names: "reviews"
     source: str  # where it came from, for people: a path, or "3,771 texts in memory"
     input_name: str | None = None  # the column that the items stood in; None where the data are the items themselves

@@ -19,6 +19,7 @@ from headstart.errors import DataError, listed
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
 _WAYS_OUT = {
     "convert them to PNG": {".dcm", ".dicom", ".heic", ".heif", ".avif", ".nii", ".svg", ".jp2", ".dng", ".nef"},
+    "convert them to .wav": {".m4a", ".aac", ".wma", ".amr", ".mp4", ".mov", ".mkv", ".webm", ".avi"},
     "save them as .csv": {".xlsx", ".xls", ".ods"},
     "save them as .txt": {".pdf", ".docx", ".doc", ".rtf", ".odt", ".html", ".md"},
 }
@@ -78,8 +79,8 @@ def read_folder(folder: Path) -> Raw:
     if top.items:
         return _loose_items(top)
     raise DataError(
-        f"{folder} holds nothing that can be read ({_contents(top)}). Give a folder with one folder of pictures or "
-        f".txt files for each class, pictures with boxes (COCO, Pascal VOC, YOLO), or a table "
+        f"{folder} holds nothing that can be read ({_contents(top)}). Give a folder with one folder of pictures, "
+        f"sounds or .txt files for each class, pictures with boxes (COCO, Pascal VOC, YOLO), or a table "
         f"({', '.join(TABLE_SUFFIXES)})."
     )
 

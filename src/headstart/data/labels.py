@@ -1,9 +1,10 @@
-"""What the labels ask for: one class of several, several labels at once, a number, or boxes."""
+"""What the labels ask for: one class of several, several labels at once, a number, boxes, or what is said."""
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -22,7 +23,12 @@ _POINT_ZERO = re.compile(r"\.0+(?=\s*$)")
 _MANY_INTEGERS = 20  # more different whole numbers than this are a quantity …
 _MANY_INTEGERS_SHARE = 0.05  # … if they are also more than this share of the examples
 _FREE_TEXT_SHARE = 0.9
-DETECTION = "detection"
+DETECTION, TRANSCRIPTION = "detection", "transcription"
+TRANSCRIPT_NAMES = (  # of columns that hold, beside a sound, what is said in it; best first
+    *("transcript", "transcription", "normalized_text", "normalised_text", "sentence", "text"),
+    *("utterance", "words"),
+)
+_UNSEEN = {"Cf", "Cc"}  # Unicode's categories of marks that show nothing
 _SEPARATED_SHARE = 0.1  # of the values, for "a|b" to mean two labels
 
 
@@ -34,11 +40,13 @@ class Labels(NamedTuple):
     notes: tuple[str, ...]
 
 
-def infer_task(values: Sequence[Any], task: str | None = None, column: str = "label") -> Labels:
-    """Tell the task from the labels, or take them as `task` wants them.
+def infer_task(values: Sequence[Any], task: str | None = None, column: str = "label", heard: bool = False) -> Labels:
+    """Tell the task from the labels, or take them as `task` wants them; `heard` where they stand beside sounds.
 
     DataError when they mix numbers with words, when they are free text, and when `task` is unknown or does not fit.
     """
+    if task is None and heard and column.lower() in TRANSCRIPT_NAMES:
+        task = TRANSCRIPTION
     if task is not None and task not in TASKS:
         raise DataError(f"--task {task} is not one of {listed(TASKS)}.{did_you_mean(task, TASKS)}")
     if hold_boxes(values) and task not in (None, DETECTION):
@@ -231,6 +239,22 @@ def _note_spellings(names: Iterable[str], notes: list[str]) -> None:
         notes.append(f"classes {alike[0]} differ only in spelling; they are kept apart{more}")
 
 
+def _as_transcripts(seen: _Seen, notes: list[str]) -> list[str | None]:
+    """What is said, in composed characters (NFC) and with single spaces; None where nothing is."""
+    if seen.has_lists:
+        raise DataError(
+            f"Column {seen.column!r} holds lists, and --task transcription wants one text a sound. Join their words, "
+            "or pass --task multilabel."
+        )
+    return [None if value is None else spoken(str(value)) or None for value in seen.values]
+
+
+def spoken(text: str) -> str:
+    """A transcript as it is learnt and compared: NFC, single spaces; "" where there is nothing but marks unseen."""
+    words = unicodedata.normalize("NFC", text).split()
+    return " ".join(words) if any(unicodedata.category(c) not in _UNSEEN for word in words for c in word) else ""
+
+
 def _as_numbers(seen: _Seen, notes: list[str]) -> list[float | None]:
     _check_no_commas(seen)
     if seen.has_lists or not seen.n_numbers:
@@ -251,5 +275,6 @@ _AS_TASK: dict[str, Callable[[_Seen, list[str]], list[Any]]] = {
     "classification": _as_classes,
     "multilabel": _as_label_lists,
     "regression": _as_numbers,
+    TRANSCRIPTION: _as_transcripts,
 }
-TASKS = (*_AS_TASK, DETECTION)
+TASKS = ("classification", "multilabel", "regression", DETECTION, TRANSCRIPTION)

@@ -34,8 +34,8 @@ def from_object(data: Any) -> Raw:
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "tolist"):
         return _items(data)
     raise DataError(
-        f"Cannot read data from a {type(data).__name__}. Give a path, a list of texts or pictures with labels, "
-        "a NumPy array of pictures (N, H, W[, C]), a pandas DataFrame, a dict of columns, a list of dicts or a "
+        f"Cannot read data from a {type(data).__name__}. Give a path, a list of texts, pictures or sounds with "
+        "labels, a NumPy array of pictures (N, H, W[, C]), a pandas DataFrame, a dict of columns, a list of dicts or a "
         "datasets.Dataset."
     )
 
@@ -62,10 +62,15 @@ def _items(data: Any) -> Raw:
     items = list(data) if isinstance(data, np.ndarray) and data.ndim > 1 else plain_list(data)
     if not items:
         raise DataError("There are no examples: the data are an empty list. Give at least one item.")
-    if all(isinstance(item, Mapping) and not set(item) <= {"path", "bytes"} for item in items):
+    if all(isinstance(item, Mapping) and not _is_file(item) for item in items):
         names = dict.fromkeys(name for item in items for name in item)
         return _columns({str(name): [item.get(name) for item in items] for name in names})
     return Raw(columns={"input": items}, name="data", source=None, input="input")
+
+
+def _is_file(item: Mapping[str, Any]) -> bool:
+    """Whether it is one item, a file or a sound's samples with their rate, rather than a record."""
+    return set(item) <= {"path", "bytes"} or {"array", "sampling_rate"} <= set(item)
 
 
 def _columns(columns: dict[str, list[Any]]) -> Raw:

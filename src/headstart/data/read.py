@@ -19,17 +19,19 @@ from headstart.data.box_tables import Wish, with_boxes
 from headstart.data.columns import ROWS, Roles, choose
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.folders import item_suffixes, read_folder
-from headstart.data.labels import DETECTION, infer_task, is_missing_label
+from headstart.data.labels import DETECTION, TRANSCRIPTION, Labels, infer_task, is_missing_label
 from headstart.data.objects import from_hub, from_object, is_hub_id
 from headstart.data.raw import Raw, is_missing, printable, split_name
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.data.threads import in_threads
+from headstart.data.transcripts import read_spoken_folder
 from headstart.errors import DataError, did_you_mean, listed
 
 HINTS = {  # what people try first
     **dict.fromkeys((".xlsx", ".xls", ".ods"), " Save the sheet as CSV."),
     **dict.fromkeys((".dcm", ".dicom"), " Export the pictures as PNG."),
-    **dict.fromkeys((".wav", ".mp3", ".flac", ".ogg", ".m4a"), " Sounds are not supported yet."),
+    **dict.fromkeys((".m4a", ".aac", ".wma", ".amr"), " Save the sound as WAV or FLAC."),
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".webm", ".avi"), " Take the sound out of a video as WAV or FLAC."),
     ".zip": " Unpack it first.",
 }
 
@@ -38,9 +40,9 @@ HINTS = {  # what people try first
 class Reading:
     """What the user says about the data; None leaves it to the reader."""
 
-    input: str | None = None  # the column with the texts or pictures
+    input: str | None = None  # the column with the texts, pictures or sounds
     label: str | None = None  # the column with the labels; "" takes none
-    task: str | None = None  # "classification", "multilabel", "regression" or "detection"
+    task: str | None = None  # "classification", "multilabel", "regression", "detection" or "transcription"
     group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
     time: str | None = None  # the column to split by: numbers or dates
     modality: str | None = None  # "tabular": whole rows are the input, even where a column holds texts
@@ -49,7 +51,8 @@ class Reading:
 def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
     """Any source as a `Dataset`.
 
-    `data` is a path (folder of class folders; pictures with boxes: COCO, Pascal VOC, YOLO; CSV, TSV, JSON, JSONL,
+    `data` is a path (folder of class folders; pictures with boxes: COCO, Pascal VOC, YOLO; recordings
+    with transcripts: Common Voice, LibriSpeech, LJSpeech; CSV, TSV, JSON, JSONL,
     Parquet, .npz, saved `datasets`), a hub id, or an object (list, array of pictures (N, H, W[, C]), pandas, dict of
     columns, `datasets`); `labels` has one value an example where the data carry none. DataError when they cannot be
     read or do not say what to learn.
@@ -68,6 +71,7 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
         group=reading.group,
         time=reading.time,
         modality=reading.modality,
+        task=reading.task,
     )
     return _dataset(raw, roles, reading)
 
@@ -120,6 +124,8 @@ def _labels_line(dataset: Dataset) -> str:
         return f"a number in {dataset.label_name!r} (min {low}, median {middle}, max {high}{missing})"
     if dataset.task == DETECTION:
         return _boxes_line(labels) + missing
+    if dataset.task == TRANSCRIPTION:
+        return f"{_transcripts_line(labels)} in {dataset.label_name!r}{missing}"
     several = dataset.task == "multilabel"
     counts = Counter(name for label in labels for name in label) if several else Counter(labels)
     how_many = f"{'several labels' if several else 'one label'} of {len(counts)}"
@@ -130,6 +136,16 @@ def _largest(counts: Counter[str]) -> str:
     """ "good 12, bad 7": the three largest classes."""
     rest = f", … {len(counts) - 3} more" if len(counts) > 3 else ""
     return ", ".join(f"{name} {n:,}" for name, n in counts.most_common(3)) + rest
+
+
+def _transcripts_line(labels: Sequence[str]) -> str:
+    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; letters first, for other marks do not stand alone."""
+    words = sum(len(label.split()) for label in labels)
+    counts = Counter(character for label in labels for character in label if character != " ")
+    shown = [character for character, _ in counts.most_common() if character.isalpha()][:3]
+    rest = f", … {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
+    characters = f"{len(counts)} character{'s' * (len(counts) != 1)}"
+    return f"transcripts of {words:,} word{'s' * (words != 1)}, {characters} ({', '.join(shown)}{rest})"
 
 
 def _boxes_line(labels: Sequence[Any]) -> str:
@@ -157,7 +173,7 @@ def _from_path(data: str | os.PathLike[str], reading: Reading) -> Raw:
     _check_names([text])
     boxed = reading.task in (None, DETECTION) and reading.modality is None
     if path.is_dir():
-        return (read_annotated_folder(path) if boxed else None) or read_folder(path)
+        return (read_annotated_folder(path) if boxed else None) or read_spoken_folder(path) or read_folder(path)
     if path.is_file():
         return (read_annotated_file(path) if boxed else None) or _from_file(path)
     known = table_suffix(path) is not None or path.suffix.lower() in item_suffixes()
@@ -200,7 +216,7 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
     notes = [*raw.notes, *roles.notes]
     task = None
     if roles.label:
-        task, columns["label"], more = infer_task(raw.columns[roles.label], reading.task, roles.label)
+        task, columns["label"], more = _labels(raw.columns[roles.label], roles, reading.task)
         if task == DETECTION:
             columns |= _boxes(columns["input"], columns["label"], roles)
         features["label"] = _label_feature(task)
@@ -226,6 +242,16 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
         label_name=roles.label or "label",
         notes=tuple(notes),
     )
+
+
+def _labels(values: Sequence[Any], roles: Roles, task: str | None) -> Labels:
+    """The task, and the labels as it takes them. DataError for transcripts of what nobody can hear."""
+    if task == TRANSCRIPTION and roles.modality != "audio":
+        nouns = registry.modality(roles.modality).noun[1]
+        raise DataError(
+            f"--task transcription learns what is said in sounds, but the input holds {nouns}. Name the column of sound files with --input COL, or pass another --task."
+        )
+    return infer_task(values, task, roles.label or "label", heard=roles.modality == "audio")
 
 
 def _inputs(raw: Raw, roles: Roles) -> Sequence[Any]:
@@ -264,6 +290,7 @@ def _label_feature(task: str) -> Any:
     from datasets import Value
 
     known = {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}
+    known[TRANSCRIPTION] = Value("string")
     return boxes.feature() if task == DETECTION else known[task]
 
 

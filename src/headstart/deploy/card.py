@@ -101,6 +101,7 @@ def _pipeline_tag(modality: str, task: str) -> str | None:
     if task in ("classification", "multilabel") and modality in ("text", "image", "audio", "tabular"):
         return f"{modality}-classification"
     named = {("tabular", "regression"): "tabular-regression", ("image", "detection"): "object-detection"}
+    named[("audio", "transcription")] = "automatic-speech-recognition"
     return named.get((modality, task))
 
 

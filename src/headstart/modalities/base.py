@@ -19,14 +19,16 @@ class Examined:
 
     digest: str  # sha256 (hex) of the content; equal digests are the same item
     problem: str | None = None  # why it cannot be used, for people; None when it can
+    remarks: tuple[str, ...] = ()  # what is odd about one that can; each begins with its kind and a colon
 
 
 @dataclass(frozen=True)
 class Preview:
-    """How an item is shown in a report: a text, or a picture as a `data:` URI."""
+    """How an item is shown in a report: a text, or a picture or a sound as a `data:` URI."""
 
     text: str = ""
     image_uri: str = ""
+    audio_uri: str = ""
 
 
 class ClassicalFeatures(ABC):

@@ -1,4 +1,4 @@
-"""Picture files before they are decoded: Pillow made quiet, the bytes, and the size that the header tells."""
+"""Picture files before they are decoded: Pillow made quiet, and the size that the header tells."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import io
 import re
 import threading
 import warnings
-from pathlib import Path
 from typing import Any
 
 from headstart.errors import MissingExtraError
+from headstart.modalities.files import file_of
 
 FORMATS = (
     "JPEG",
@@ -38,25 +38,6 @@ def pillow() -> Any:
         if _QUIET not in warnings.filters:
             warnings.filterwarnings("ignore", module=r"PIL\.")
     return PIL.Image
-
-
-def file_of(item: Any) -> bytes | Path:
-    """The bytes of a stored item, or the path of its file. ValueError when it has neither, or the file is none."""
-    data, name = (item.get("bytes"), item.get("path")) if isinstance(item, dict) else (None, None)
-    if isinstance(data, bytes):
-        return data
-    if not isinstance(name, str) or not name:
-        raise ValueError("no picture given")
-    path = Path(name)
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise ValueError("a folder, not a file" if path.is_dir() else "not a file")
-    return path
-
-
-def bytes_of(item: Any) -> bytes:
-    """The encoded file of a stored item. OSError or ValueError when there is none."""
-    file = file_of(item)
-    return file if isinstance(file, bytes) else file.read_bytes()
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -6,15 +6,16 @@ import base64
 import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from headstart.errors import DataError, MissingExtraError
 from headstart.modalities.base import ClassicalFeatures, Examined, Modality, Preview
 from headstart.modalities.classical import Standardised
-from headstart.modalities.headers import bytes_of, pillow, size_of_bomb, upright_size
+from headstart.modalities.files import Stored, arrow_feature, bytes_of, is_sound, kind_of, missing, no_file, stored
+from headstart.modalities.headers import pillow, size_of_bomb, upright_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 _PREVIEW_PIXELS = 160
 _CLASSICAL_PIXELS = 64
 _DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: "I", "I;16", "I;16B", "F"
-
-
-class _Stored(TypedDict):
-    path: str | None
-    bytes: bytes | None
 
 
 class Image(Modality):
@@ -51,32 +47,24 @@ class Image(Modality):
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
         """Mostly PIL images, arrays of two or three axes, image structs, or names of picture files."""
-        values = [value for value in values if not _missing(value)]
+        values = [value for value in values if not missing(value)]
         return bool(values) and sum(map(self._is_image, values)) >= 0.9 * len(values)
 
     def _is_image(self, value: Any) -> bool:
         if isinstance(value, (str, PurePath)):
             return PurePath(value).suffix.lower() in self.suffixes
         if isinstance(value, dict):
-            return bool(value) and set(value) <= {"path", "bytes"}
+            return bool(value) and set(value) <= {"path", "bytes"} and not is_sound(value)
         return _is_pil(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3))
 
-    def store(self, value: Any, folder: str | None) -> _Stored:
+    def store(self, value: Any, folder: str | None) -> Stored:
         """File name, encoded bytes, PIL image, array or {"path", "bytes"}; arrays and PIL images become PNG bytes.
 
         Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); uint8, float in 0 … 1, bool, or grey integers of any
         range, which is then stretched over 8 bits. DataError for anything else.
         """
-        if _missing(value):
-            return {"path": None, "bytes": None}
-        if isinstance(value, (str, PurePath)):
-            return {"path": str(Path(folder, value) if folder else value), "bytes": None}
-        if isinstance(value, (bytes, bytearray)):
-            return {"path": None, "bytes": bytes(value)}
-        if isinstance(value, dict) and set(value) <= {"path", "bytes"}:
-            if value.get("bytes") is None:
-                return self.store(value.get("path"), folder)
-            return {"path": value.get("path"), "bytes": value["bytes"]}
+        if (known := stored(value, folder)) is not None:
+            return known
         if isinstance(value, np.ndarray):
             return {"path": None, "bytes": _png(pillow().fromarray(_pixels_of(value)))}
         if _is_pil(value):
@@ -88,9 +76,7 @@ class Image(Modality):
 
     def arrow_feature(self) -> Any:
         """A struct of path and bytes."""
-        from datasets import Value
-
-        return {"path": Value("string"), "bytes": Value("binary")}
+        return arrow_feature()
 
     def example(self) -> np.ndarray:
         """A grey square."""
@@ -101,7 +87,7 @@ class Image(Modality):
         try:
             data = bytes_of(item)
         except (OSError, ValueError) as error:
-            return Examined("", _no_file(error))
+            return Examined("", no_file(error))
         digest = hashlib.sha256(data).hexdigest()
         if not data:
             return Examined(digest, "empty file")
@@ -129,7 +115,7 @@ class Image(Modality):
         """A JPEG of at most 160 pixels a side, as a `data:` URI."""
         return Preview(image_uri="data:image/jpeg;base64," + base64.b64encode(self._thumbnail(item)).decode())
 
-    def small(self, item: Any) -> _Stored:
+    def small(self, item: Any) -> Stored:
         """The same path, with a JPEG of at most 160 pixels a side; as it is where the file cannot be read."""
         if self.examine(item).problem:
             return item
@@ -151,21 +137,9 @@ class Image(Modality):
         return [Standardised("HOG", _hog), Standardised("small pixels", _small_pixels)]
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value)
-
-
 def _is_pil(value: Any) -> bool:
     """Whether it is a PIL image, asked without importing PIL."""
     return any(cls.__module__ == "PIL.Image" for cls in type(value).__mro__)
-
-
-def _no_file(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    return str(error)
 
 
 def _problem(data: bytes) -> str | None:
@@ -178,7 +152,8 @@ def _problem(data: bytes) -> str | None:
         width, height = size_of_bomb(data)
         return f"{width:,} × {height:,} pixels is more than the 179 megapixels allowed"
     except pil.UnidentifiedImageError:
-        return "not a picture that Pillow can read"
+        kind = kind_of(data[:512])
+        return "not a picture that Pillow can read" + (f": it is {kind}" if kind else "")
     except Exception as error:  # decoders raise nearly anything on damaged data
         return f"truncated or damaged: {error}"
     return None
@@ -214,7 +189,7 @@ def _rgb(picture: Picture) -> Picture:
     return picture.convert("RGB")
 
 
-def _store_pil(picture: Picture) -> _Stored:
+def _store_pil(picture: Picture) -> Stored:
     try:
         keeps = ("1", "L", "LA", "P", "RGB", "RGBA")
         upright = _upright(picture)
