@@ -110,7 +110,7 @@ PROBLEMS = {
     "not a sound but an MP4 video": MP4,
     "not a sound but a web page": b"\n<!DOCTYPE html><html>",
     "not a sound but a text": b"nicht da, tut mir leid",
-    "not a sound that can be read": np.random.default_rng(0).bytes(4000),
+    "not a sound but something that libsndfile does not read": np.random.default_rng(0).bytes(4000),
     "silent: all samples are 0": encoded(np.zeros(RATE, np.float32)),
     "silent: its peak is 70 dB below full scale": encoded(tone(peak=10**-3.5), subtype="PCM_24"),
     "too short: 10 ms": encoded(tone(seconds=0.01)),

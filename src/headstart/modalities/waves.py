@@ -158,7 +158,7 @@ def _reader(file: BinaryIO) -> Iterator[tuple[Any, Header]]:
         reader = library.SoundFile(file)
     except Exception as error:  # libsndfile's own errors, and Python's of a damaged header
         kind = kind_of(start)
-        raise DataError(f"not a sound but {kind}" if kind else "not a sound that can be read") from error
+        raise DataError(f"not a sound but {kind or 'something that libsndfile does not read'}") from error
     with reader:
         yield reader, Header(_promised(reader), reader.samplerate, reader.channels, reader.subtype)
 
