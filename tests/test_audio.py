@@ -82,6 +82,13 @@ def test_channels_are_averaged():
     np.testing.assert_allclose(opened, (left + right) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_the_start_alone_is_the_start_of_the_whole(rate):
+    stored = item(encoded(tone(seconds=2, rate=rate), rate))
+    np.testing.assert_allclose(AUDIO.open(stored, 5000), AUDIO.open(stored)[:5000], atol=1e-5)
+    assert AUDIO.open(stored, 10**9).shape == AUDIO.open(stored).shape == AUDIO.outline(stored).shape
+
+
 def test_a_long_recording_comes_in_pieces():
     data = encoded(tone(seconds=3, rate=44_100), 44_100)
     pieces = list(waves.stream(data))

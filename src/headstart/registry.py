@@ -79,7 +79,21 @@ BACKBONES = Registry(
     "backbones",
     "Backbone",
     frozenset(
-        {"base", "catalog", "changes", "costs", "detector_stages", "fetch", "fold", "pixels", "queries", "resume"}
+        {
+            "base",
+            "catalog",
+            "changes",
+            "costs",
+            "ctranslate",
+            "detector_stages",
+            "fetch",
+            "fold",
+            "mel",
+            "pixels",
+            "queries",
+            "resume",
+            "sounds",
+        }
     ),
 )
 TASKS = Registry(

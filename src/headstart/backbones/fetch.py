@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart import places
+from headstart.backbones import ctranslate
 from headstart.errors import BackboneError
 from headstart.progress import Progress
 
@@ -187,12 +188,14 @@ def _check(path: Path, sha256: str) -> None:
 
 
 def _keep_as_safetensors(folder: Path) -> None:
-    """Read a checked `.pth` file once, tensors only, and keep it as safetensors."""
+    """Read a checked `.pth` or CTranslate2 file once, tensors only, and keep it as safetensors."""
+    if (folder / ctranslate.BINARY).is_file():
+        ctranslate.keep_in_hub_layout(folder)
     for path in folder.glob("*.pth"):
         import torch
         from safetensors.torch import save_file
 
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
-        (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it private; a weights cache may be shared
         path.unlink()
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it private; a weights cache may be shared

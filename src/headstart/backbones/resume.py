@@ -47,7 +47,7 @@ class Resumable(nn.Module):
         return self.backbone[0].pool(self.last_stage(inputs, activation), inputs).float()
 
     def last_stage(self, inputs: Mapping[str, Tensor], activation: Tensor | None = None) -> Tensor:
-        """The whole output of the last stage: (N, T, D) of texts, (N, C, H, W) of pictures."""
+        """The whole output of the last stage: (N, T, D) of texts and sounds, (N, C, H, W) of pictures."""
         last = self.backbone[0].n_stages - 1
         return self.whole(inputs, (last,), None if activation is None else {self.cut - 1: activation})[last]
 
@@ -182,7 +182,7 @@ class HandsBack:
 
     def unread(self, maps: Mapping[int, Tensor]) -> Tensor:
         """What stands for an output that no later stage reads: of its shape, so that the code between does not mind."""
-        if self.owner.backbone[0].modality != "image":  # texts are of any length: the map at the cut has the right one
+        if self.owner.backbone[0].modality != "image":  # of any length: the map at the cut has the right one
             return maps[self.owner.cut - 1]
         some = next(iter(maps.values()))
         return some.new_zeros(1).expand(len(some), *self.shape)

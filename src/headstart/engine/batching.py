@@ -32,17 +32,16 @@ def batch_of(lesson: Lesson, rows: Sequence[int] | np.ndarray, epoch: int, augme
             generators = (np.random.default_rng([lesson.seed, epoch, int(row)]) for row in rows)
             opened = [modality.augment(item, rng) for item, rng in zip(opened, generators, strict=True)]
         return Batch(backbone.collate(opened), None)
-    needs_items = backbone.modality != "image"
-    opened = [modality.open(lesson.items[row], backbone.detail) if needs_items else None for row in rows]
+    opened = [modality.open(lesson.items[row], backbone.detail) if backbone.rereads else None for row in rows]
     view = np.zeros(len(rows), dtype=np.int64)
     if augment and len(lesson.views) > 1:
         view = np.array([np.random.default_rng([lesson.seed, epoch, int(r)]).integers(len(lesson.views)) for r in rows])
     pieces = [lesson.views[v].rows([r])[0] for v, r in zip(view, rows, strict=True)]
-    return Batch(backbone.placeholders(opened), stacked(pieces))
+    return Batch(backbone.placeholders(opened, pieces), stacked(pieces))
 
 
 def stacked(pieces: Sequence[Tensor]) -> Tensor:
-    """Activations of some examples as one batch, texts padded with zeros at the end."""
+    """Activations of some examples as one batch, texts and sounds padded with zeros at the end."""
     if pieces[0].ndim == 2:
         return nn.utils.rnn.pad_sequence(list(pieces), batch_first=True)
     batch = torch.stack(list(pieces))
@@ -50,10 +49,10 @@ def stacked(pieces: Sequence[Tensor]) -> Tensor:
 
 
 def lengths(lesson: Taught, rows: np.ndarray) -> list[int]:
-    """What each example costs, in the network's own unit; pictures are not opened for it."""
+    """What each example costs, in the network's own unit; pictures and sounds are not opened for it."""
     if lesson.backbone.modality == "image":
         return [1] * len(rows)
-    return lesson.backbone.lengths([lesson.modality.open(lesson.items[row]) for row in rows])
+    return lesson.backbone.lengths([lesson.modality.outline(lesson.items[row]) for row in rows])
 
 
 class Epochs(Sampler[list[int]]):

@@ -39,10 +39,10 @@ class Corpus:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """What each item to learn from costs; pictures are not opened for it."""
+        """What each item to learn from costs; pictures and sounds are not opened for it."""
         if self.backbone.modality == "image":
             return [1] * len(self.learn)
-        return self.backbone.lengths([self.modality.open(self.items[row]) for row in self.learn])
+        return self.backbone.lengths([self.modality.outline(self.items[row]) for row in self.learn])
 
     def draws(self, *what: int) -> np.random.Generator:
         """The generator of one purpose."""
@@ -63,10 +63,10 @@ class Corpus:
         return View(self.backbone.collate(opened))
 
     def _cached(self, rows: Sequence[int] | np.ndarray, views: np.ndarray) -> View:
-        is_image = self.backbone.modality == "image"
-        opened = [None if is_image else self.modality.open(self.items[row]) for row in rows]
+        rereads = self.backbone.rereads
+        opened = [self.modality.open(self.items[row], self.backbone.detail) if rereads else None for row in rows]
         pieces = [self.views[view].rows([row])[0] for view, row in zip(views, rows, strict=True)]
-        return View(self.backbone.placeholders(opened), stacked(pieces))
+        return View(self.backbone.placeholders(opened, pieces), stacked(pieces))
 
 
 class Steps(Sampler[list[tuple[int, np.ndarray]]]):

@@ -236,7 +236,7 @@ def run(
     foretells the time left.
     """
     keep_memory()
-    plan = plan_batches(backbone, items)
+    plan = plan_batches(backbone, [modality.outline(item) for item in items])
     order = np.random.default_rng(0).permutation(len(plan))
     tasks = [plan[number] if wanted is None else plan[number][wanted[plan[number]]] for number in order]
 
@@ -248,5 +248,5 @@ def run(
 
 
 def plan_batches(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]:
-    """Positions of the items of each batch, those of like length together."""
+    """Positions of the items (opened, or in outline) of each batch, those of like length together."""
     return batches(backbone.lengths(items), backbone.batch_budget) if items else []

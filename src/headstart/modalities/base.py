@@ -87,10 +87,15 @@ class Modality(ABC):
 
     @abstractmethod
     def open(self, item: Any, detail: int | None = None) -> Any:
-        """The stored item as a backbone takes it: a str, an RGB PIL image, or samples at 16,000 Hz.
+        """The stored item as a backbone takes it: a str, an RGB PIL image, or (T,) float32 at 16 kHz.
 
-        `detail` is the side in pixels that is enough, so that a large JPEG is decoded at a reduced scale.
+        `detail` is what is enough: the side in pixels, so that a large JPEG is decoded at a reduced scale, or how many
+        samples from the start.
         """
+
+    def outline(self, item: Any) -> Any:
+        """What shows a backbone how long a stored item is: the item itself, or as many zeros as a sound has samples."""
+        return item
 
     def classical_item(self, item: Any) -> Any:
         """The stored item as `classical_features` take it; small, since all N are in memory at once."""

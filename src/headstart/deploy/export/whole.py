@@ -114,7 +114,5 @@ def _stage_widths(model: Model) -> list[int]:
     if len(model.stages) == 1:
         return [model.linear.weight.shape[1]]
     backbone = model.backbone
-    blank = torch.zeros(1, 3, backbone.detail or 1, backbone.detail or 1)
-    inputs = {"pixel_values": blank} if backbone.modality == "image" else backbone.collate(["a"])
-    pooled = backbone.pooled(inputs, max(model.stages) + 1)
+    pooled = backbone.pooled(backbone.example(), max(model.stages) + 1)
     return [pooled[stage].shape[1] for stage in model.stages]

@@ -269,7 +269,7 @@ class _Making:
         if cut == 0 or model.stages != (pretrained.n_stages - 1,):
             return Member(name=name, model=model, trunk=Trunk(adapted, self.n_lanes))
         trunk = self._trunk(model, way)
-        upper = Resumable(adapted, cut, adapted.placeholders(["an example"])).for_predictions(trunk.backbone)
+        upper = Resumable(adapted, cut, adapted.example()).for_predictions(trunk.backbone)
         uppers = (upper, *(upper.beside() for _ in range(self.n_lanes - 1)))
         return Member(name=name, model=model, trunk=trunk, uppers=uppers, cut=cut)
 
