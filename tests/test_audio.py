@@ -82,6 +82,13 @@ def test_channels_are_averaged():
     np.testing.assert_allclose(opened, (left + right) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_the_start_alone_is_the_start_of_the_whole(rate):
+    stored = item(encoded(tone(seconds=2, rate=rate), rate))
+    np.testing.assert_allclose(AUDIO.open(stored, 5000), AUDIO.open(stored)[:5000], atol=1e-5)
+    assert AUDIO.open(stored, 10**9).shape == AUDIO.open(stored).shape == AUDIO.outline(stored).shape
+
+
 def test_a_long_recording_comes_in_pieces():
     data = encoded(tone(seconds=3, rate=44_100), 44_100)
     pieces = list(waves.stream(data))
@@ -110,7 +117,7 @@ PROBLEMS = {
     "not a sound but an MP4 video": MP4,
     "not a sound but a web page": b"\n<!DOCTYPE html><html>",
     "not a sound but a text": b"nicht da, tut mir leid",
-    "not a sound that can be read": np.random.default_rng(0).bytes(4000),
+    "not a sound but something that libsndfile does not read": np.random.default_rng(0).bytes(4000),
     "silent: all samples are 0": encoded(np.zeros(RATE, np.float32)),
     "silent: its peak is 70 dB below full scale": encoded(tone(peak=10**-3.5), subtype="PCM_24"),
     "too short: 10 ms": encoded(tone(seconds=0.01)),

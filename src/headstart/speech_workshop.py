@@ -38,9 +38,9 @@ RECIPE = Recipe(
     most=80,
 )
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
-ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 8}
+ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already
-FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 8}
+FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 16}
 
 
 class Reading(NamedTuple):

@@ -10,16 +10,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 from headstart import registry
 from headstart.data.audit_state import State
 from headstart.data.threads import in_threads
 from headstart.errors import listed
 
+<<<<<<< HEAD
 if TYPE_CHECKING:
     pass
 
+=======
+>>>>>>> speech-data
 FRAMES_A_SECOND = 50  # that encoders of speech hand on
 SAME_SCRIPT = 0.8  # of the transcripts, for one script to be the usual one
 _LEFT_OUT = {  # how a problem begins -> what to do about it
@@ -39,12 +42,25 @@ Check = Callable[[State], State]
 
 def checks_of_sounds() -> list[Check]:
     """What is looked at in each sound by itself, before what cannot be read is left out."""
-    return [_left_out, _odd]
+    return [_no_sounds, _left_out, _odd]
 
 
 def checks_of_transcripts() -> list[Check]:
     """What is looked at in the transcripts that are left, in order."""
     return [_said_too_fast, _another_script, _rare_characters]
+
+
+def _no_sounds(state: State) -> State:
+    """Files that are something else, whatever their names say; where there is nothing else, all are told of."""
+    problems = state.rows["problem"].fillna("")
+    about = problems.str.startswith("not a sound")
+    if not about.any() or (problems != "").all():
+        return state
+    kinds = Counter(problems[about].str.removeprefix("not a sound but ").tolist())
+    what = listed(f"{kind} ({n:,})" for kind, n in kinds.most_common())
+    files = "1 file that holds" if about.sum() == 1 else f"{about.sum():,} files that hold"
+    text = f"Left out {files} no sound: {what}."
+    return state.found("unreadable", "warning", text, about).without(about)
 
 
 def _left_out(state: State) -> State:
@@ -56,7 +72,7 @@ def _left_out(state: State) -> State:
     for kind, advice in _LEFT_OUT.items():
         about = problems.str.startswith(kind)
         if about.any():
-            first = problems[about].iloc[0].partition(", and an")[0]
+            first = problems[about].iloc[0].partition(": ")[2].partition(", and an")[0]
             text = f"Left out {state.count(about.sum())} for being {kind} ({first}). {advice}"
             state = state.found("unreadable", "warning", text, about)
             leaving |= about
@@ -110,7 +126,7 @@ def frames_in(seconds: float | None) -> float:
 
 def _least_frames(text: str) -> int:
     """That CTC needs: one a character, and a blank between two equal ones."""
-    return len(text) + sum(one == other for one, other in zip(text, text[1:], strict=False))
+    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def _another_script(state: State) -> State:

@@ -139,7 +139,7 @@ def _largest(counts: Counter[str]) -> str:
 
 
 def _transcripts_line(labels: Sequence[str]) -> str:
-    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; letters first, for other marks do not stand alone."""
+    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; only letters stand alone."""
     words = sum(len(label.split()) for label in labels)
     counts = Counter(character for label in labels for character in label if character != " ")
     shown = [character for character, _ in counts.most_common() if character.isalpha()][:3]
@@ -249,7 +249,8 @@ def _labels(values: Sequence[Any], roles: Roles, task: str | None) -> Labels:
     if task == TRANSCRIPTION and roles.modality != "audio":
         nouns = registry.modality(roles.modality).noun[1]
         raise DataError(
-            f"--task transcription learns what is said in sounds, but the input holds {nouns}. Name the column of sound files with --input COL, or pass another --task."
+            f"--task transcription learns what is said in sounds, but the input holds {nouns}. "
+            "Name the column of sound files with --input COL, or pass another --task."
         )
     return infer_task(values, task, roles.label or "label", heard=roles.modality == "audio")
 

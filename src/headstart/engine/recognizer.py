@@ -29,7 +29,6 @@ from headstart.tasks.heard import Heard
 from headstart.tasks.ngram import WordModel
 
 LANGUAGE = "language."  # before the names of the word model's arrays
-HEAD_WORK = 3.0  # times what is counted of a head, whose recurrent layer runs frame after frame
 
 
 class OnFrames(nn.Module):
@@ -55,7 +54,7 @@ class OnFrames(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The same of outputs (N, T, D) by stage."""
         each = [backbone.unpad(whole[stage], inputs) for stage in self.frames.stages]
-        lengths = torch.tensor([len(one) for one in each[0]])
+        lengths = torch.tensor([len(one) for one in each[0]], device=each[0][0].device)
         return self.head([pad_sequence(some, batch_first=True) for some in each], lengths), lengths
 
 
@@ -150,7 +149,7 @@ def head_cost(backbone: Backbone, frames: Frames, example: Any) -> float:
     whole = whole_maps(backbone, inputs, frames.stages)
     each = [whole[stage].float() for stage in frames.stages]
     lengths = torch.tensor([each[0].shape[1]])
-    return HEAD_WORK * work_of(CtcHead(frames).eval(), each, lengths) / work_of(backbone.network, **inputs)
+    return work_of(CtcHead(frames).eval(), each, lengths) / work_of(backbone.network, **inputs)
 
 
 def listen(

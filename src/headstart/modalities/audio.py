@@ -96,8 +96,15 @@ class Audio(Modality):
             return Examined("", files.no_file(error))
 
     def open(self, item: Any, detail: int | None = None) -> np.ndarray:
-        """Samples (T,) float32 in -1 … 1 at 16,000 Hz, the mean of all channels; NaN and infinity are silence."""
-        return waves.wave(files.file_of(item))
+        """Samples (T,) float32 in -1 … 1 at 16,000 Hz, the mean of all channels; NaN and infinity are silence.
+
+        `detail` is how many samples from the start are enough.
+        """
+        return waves.wave(files.file_of(item), detail)
+
+    def outline(self, item: Any) -> np.ndarray:
+        """As many zeros as `open` gives samples, by the header; they take no room."""
+        return np.broadcast_to(np.float32(0), max(1, round(RATE * (self.duration(item) or 0.0))))
 
     def outline(self, item: Any) -> np.ndarray:
         """As many zeros as `open` gives samples, of which none is kept; nothing is decoded."""
@@ -133,7 +140,7 @@ class Audio(Modality):
 
     def _excerpt(self, item: Any) -> bytes:
         how: dict[str, Any] = {"compression_level": 0.6, "bitrate_mode": "AVERAGE"}  # 5 kB a second; less is heard
-        return waves.encoded(self.open(item)[: _PREVIEW_S * RATE], RATE, ("MP3", "MPEG_LAYER_III"), **how)
+        return waves.encoded(self.open(item, _PREVIEW_S * RATE), RATE, ("MP3", "MPEG_LAYER_III"), **how)
 
     def describe(self, item: Any) -> str:
         """The path, where there is one."""

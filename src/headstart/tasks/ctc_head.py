@@ -1,4 +1,4 @@
-"""A head that writes characters: stages mixed, a recurrent layer over time, and a character or a blank a frame.
+"""A head that writes characters: stages mixed, a convolution over time, and a character or a blank a frame.
 
 What a head reads is a learnt mixture of the outputs of all stages, as SUPERB's are (Yang et al. 2021,
 arXiv:2105.01051): which depth knows most of sounds is learnt rather than guessed.
@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from headstart.tasks.ctc import BLANK
 
-DROPOUT = 0.2
-MASKS, MASK_FRAMES, MASK_SHARE = 2, 10, 0.2  # spans that are silenced in training, frames each, of the text at most
+DROPOUT = 0.1
+KERNEL = 5  # frames
+MASKS, MASK_FRAMES, MASK_SHARE = 2, 20, 0.25  # spans silenced in training: how many, frames each, of the clip at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class Frames:
     stages: tuple[int, ...]  # whose outputs it mixes
     width: int  # numbers a frame
     n_out: int  # characters, and the blank
-    hidden: int = 192  # of each direction of the recurrent layer
+    hidden: int = 256
+    convolutions: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -46,34 +47,41 @@ class CtcHead(nn.Module):
         super().__init__()
         self.frames = frames
         self.mixture = nn.Parameter(torch.zeros(len(frames.stages)))
-        self.enter = nn.Linear(frames.width, frames.hidden)
+        widths = [frames.width, *[frames.hidden] * frames.convolutions]
+        self.enter = nn.LayerNorm(frames.width)
+        self.over_time = nn.ModuleList(
+            nn.Conv1d(width, frames.hidden, KERNEL, padding=KERNEL // 2) for width in widths[:-1]
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(frames.hidden) for _ in self.over_time)
         self.drop = nn.Dropout(DROPOUT)
-        self.over_time = nn.LSTM(frames.hidden, frames.hidden, batch_first=True, bidirectional=True)
-        self.leave = nn.Linear(2 * frames.hidden, frames.n_out)
+        self.leave = nn.Linear(widths[-1], frames.n_out)
 
     def forward(self, each: Sequence[Tensor], lengths: Tensor) -> Tensor:
         """Outputs (N, T, D) of each stage and the frames (N,) that count, to log-probabilities (N, T, K)."""
-        share = self.mixture.softmax(0)
-        mixed = sum(
-            w * nn.functional.layer_norm(one.float(), one.shape[-1:]) for w, one in zip(share, each, strict=True)
-        )
-        entered = self.drop(nn.functional.gelu(self.enter(self._masked(mixed, lengths))))
-        packed = pack_padded_sequence(entered, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        over, _ = pad_packed_sequence(self.over_time(packed)[0], batch_first=True, total_length=entered.shape[1])
-        return self.leave(self.drop(over)).log_softmax(-1)
+        there = torch.arange(each[0].shape[1], device=each[0].device) < lengths.to(each[0].device)[:, None]
+        frames = self.enter(self._mixed(each))
+        kept = (there & ~self._silenced(lengths, frames.shape[1])) if self.training else there
+        frames = frames * kept.unsqueeze(-1)
+        for convolution, norm in zip(self.over_time, self.norms, strict=True):
+            over_time = convolution(frames.transpose(1, 2)).transpose(1, 2)
+            frames = self.drop(nn.functional.gelu(norm(over_time))) * there.unsqueeze(-1)
+        return self.leave(frames).float().log_softmax(-1)
 
-    def _masked(self, mixed: Tensor, lengths: Tensor) -> Tensor:
-        """In training, with spans of frames silenced (SpecAugment, Park et al. 2019, arXiv:1904.08779)."""
-        if not self.training:
-            return mixed
-        kept = torch.ones(mixed.shape[:2], dtype=torch.bool)
-        for row, n in enumerate(lengths.tolist()):
-            for _ in range(MASKS):
-                most = min(MASK_FRAMES, int(MASK_SHARE * n / MASKS))
-                size = int(torch.randint(0, most + 1, ()))
-                start = int(torch.randint(0, max(1, n - size), ()))
-                kept[row, start : start + size] = False
-        return mixed * kept.unsqueeze(-1).to(mixed.device)
+    def _mixed(self, each: Sequence[Tensor]) -> Tensor:
+        """The stages, each levelled (mean 0 and variance 1 a frame), by their learnt shares."""
+        if len(each) == 1:
+            return each[0].float()
+        levelled = [nn.functional.layer_norm(one.float(), one.shape[-1:]) for one in each]
+        return torch.stack([share * one for share, one in zip(self.mixture.softmax(0), levelled, strict=True)]).sum(0)
+
+    @staticmethod
+    def _silenced(lengths: Tensor, longest: int) -> Tensor:
+        """(N, T) spans of frames to leave out in training (SpecAugment, Park et al. 2019, arXiv:1904.08779)."""
+        most = (lengths * MASK_SHARE).long().clamp(max=MASK_FRAMES)[:, None]
+        sizes = (torch.rand(len(lengths), MASKS, device=lengths.device) * (most + 1)).long()
+        starts = (torch.rand(len(lengths), MASKS, device=lengths.device) * (lengths[:, None] - sizes + 1)).long()
+        frame = torch.arange(longest, device=lengths.device)
+        return ((frame >= starts[..., None]) & (frame < (starts + sizes)[..., None])).any(1)
 
     def loss(self, log_probs: Tensor, lengths: Tensor, texts: Tensor, n_characters: Tensor) -> Tensor:
         """Mean loss a character of a batch; an utterance too short for its text teaches nothing."""
