@@ -17,12 +17,6 @@ from headstart.data.audit_state import State
 from headstart.data.threads import in_threads
 from headstart.errors import listed
 
-<<<<<<< HEAD
-if TYPE_CHECKING:
-    pass
-
-=======
->>>>>>> speech-data
 FRAMES_A_SECOND = 50  # that encoders of speech hand on
 SAME_SCRIPT = 0.8  # of the transcripts, for one script to be the usual one
 _LEFT_OUT = {  # how a problem begins -> what to do about it

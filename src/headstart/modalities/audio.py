@@ -106,10 +106,6 @@ class Audio(Modality):
         """As many zeros as `open` gives samples, by the header; they take no room."""
         return np.broadcast_to(np.float32(0), max(1, round(RATE * (self.duration(item) or 0.0))))
 
-    def outline(self, item: Any) -> np.ndarray:
-        """As many zeros as `open` gives samples, of which none is kept; nothing is decoded."""
-        return np.broadcast_to(np.float32(0), round((self.duration(item) or 0.0) * RATE))
-
     def duration(self, item: Any) -> float | None:
         """Seconds, as the header tells; None where it is no sound."""
         try:
