@@ -106,7 +106,7 @@ def search(shop: HeadWorkshop, asked: Sequence[Trained], budget: float) -> list[
 
 def within(shop: HeadWorkshop, way: Trained, budget: float, most: int | None = None) -> Trained | None:
     """The way for as many epochs as the budget allows, up to `most`; None where it allows too few."""
-    for epochs in range(most or shop.recipe.most, shop.recipe.fewest - 1, -1):
+    for epochs in range(most or shop.most_epochs(way), shop.recipe.fewest - 1, -1):
         fitted = replace(way, epochs=epochs)
         if cost(shop, fitted) <= budget:
             return fitted

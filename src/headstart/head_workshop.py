@@ -69,6 +69,10 @@ class HeadWorkshop(Workshop):
     def cuts(self) -> tuple[int, ...]:
         """The cuts that are worth trying, the head alone first."""
 
+    def most_epochs(self, way: Trained) -> int:
+        """After which a training has learnt what it can."""
+        return self.recipe.most
+
     @abstractmethod
     def at_cut(self, freeze: int) -> Trained:
         """The way that freezes so many stages."""

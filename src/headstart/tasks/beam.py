@@ -13,6 +13,7 @@ from headstart.tasks.ngram import END, WordModel
 
 WIDTH = 16  # texts that are followed
 LEAST = -7.0  # natural logarithm of the probability from which a character is looked at in a frame
+ODD_SPACE = math.log(1e-4)  # of a space that ends no word
 Ids = tuple[int, ...]
 
 
@@ -84,16 +85,18 @@ class BeamSearch:
         """What the language model adds when a space ends a word."""
         if self.language is None or self.alphabet.characters[index - 1] != " ":
             return 0.0
-        words = self.alphabet.text(ids).split(" ")
-        return self._score(words) if words[-1] else self.language.weight * math.log(1e-4)
+        text = self.alphabet.text(ids)
+        ends_one = bool(text) and not text.endswith(" ")
+        return self._score(text.split()) if ends_one else self.language.weight * ODD_SPACE
 
     def _ending(self, ids: Ids) -> float:
         """What it adds where the text ends: the last word, and that none follows."""
         if self.language is None:
             return 0.0
-        words = self.alphabet.text(ids).split()
+        text = self.alphabet.text(ids)
+        words = text.split()
         end = self.language.weight * self.language.words.log_probability(END, words)
-        return (self._score(words) if words and not self.alphabet.text(ids).endswith(" ") else 0.0) + end
+        return end + (self._score(words) if words and not text.endswith(" ") else 0.0)
 
     def _score(self, words: list[str]) -> float:
         assert self.language is not None, "asked only with a language model"

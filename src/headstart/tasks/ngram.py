@@ -15,7 +15,6 @@ import numpy as np
 
 ORDER = 3
 END, START = "\n", "\r"  # of a text: no word is written so
-UNSEEN = 0.5  # words in every text's place that were never seen, of the words that were
 
 
 class WordModel:
@@ -51,8 +50,7 @@ class WordModel:
     def _smoothed(self, word: str, before: tuple[str, ...]) -> float:
         n, kinds = self._followers.get(before, (0, 0))
         if not before:
-            total = n + kinds
-            return (self.counts.get((word,), 0) + kinds * UNSEEN / (kinds + 1)) / max(1, total)
+            return (self.counts.get((word,), 0) + kinds / (kinds + 1)) / max(1, n + kinds)  # all unseen ones are one
         lower = self._smoothed(word, before[1:])
         return lower if n == 0 else (self.counts.get((*before, word), 0) + kinds * lower) / (n + kinds)
 
