@@ -47,6 +47,7 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     """The best way on validation: the head alone first, and then what else the budget allows."""
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
+    depth = shop.profile()
     asked = ways_of(shop, wishes)
     budget = adapt.passes(shop, wishes.budget) if wishes.budget is not None else default_budget(shop)
     with shop.progress.step("try strategies"):
@@ -56,6 +57,7 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     return Chosen(
         solved=chosen.solved,
         val_scores=chosen.scores,
+        depth=depth,
         candidates=tuple(adapt.candidate(shop, one, chosen) for one in tried),
         budget=budget,
         reason=adapt.reason_for(shop, chosen, final),
@@ -137,6 +139,7 @@ def _again(shop: HeadWorkshop, plan: Plan) -> Chosen:
     return Chosen(
         solved=tried.solved,
         val_scores=tried.scores,
+        depth=plan.depth,
         candidates=plan.candidates,
         budget=plan.budget_passes,
         reason=plan.reason,
@@ -164,10 +167,12 @@ def plan_of(shop: HeadWorkshop, chosen: Chosen, scratch: SolvedHead | None, clas
         metric=shop.metric.name,
         metric_title=shop.metric.title,
         budget_passes=round(chosen.budget, 2),
+        depth=chosen.depth,
         candidates=chosen.candidates,
         scratch=scratch.strategy.settings() if scratch is not None else {},
         way=shop.runner.way,
         first=solved.first.settings() if solved.first is not None else {},
+        reads=shop.reads,
         crosswise=False,
     )
 
