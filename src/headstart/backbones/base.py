@@ -117,14 +117,14 @@ class Backbone(ABC):
 
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Opened items (str, RGB PIL image or (T,) float32 at 16 kHz) as the network's keyword arguments, batch first."""
+        """Opened items (str, RGB PIL image, (T,) float32 at 16 kHz) as the network's keyword arguments, batch first."""
 
     @abstractmethod
     def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """A stage's output as one vector an example: (N, T, D) or (N, C, H, W) to (N, D), float32."""
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """An activation (N, …) as one tensor an example: (T_i, D) of a text or sound, unpadded; (C, H, W) of a picture."""
+        """An activation (N, …) as one tensor an example, unpadded: (T_i, D) of texts, sounds, (C, H, W) of pictures."""
         if "attention_mask" not in inputs:
             return list(activation)
         return [row[:n] for row, n in zip(activation, inputs["attention_mask"].sum(1).tolist(), strict=True)]
