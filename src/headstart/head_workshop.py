@@ -83,6 +83,10 @@ class HeadWorkshop(Workshop):
         """After which a training has learnt what it can."""
         return self.recipe.most
 
+    def fewest_epochs(self, way: Trained) -> int:
+        """Below which a training is not worth its while."""
+        return self.recipe.fewest
+
     @abstractmethod
     def at_cut(self, freeze: int) -> Trained:
         """The way that freezes so many stages."""

@@ -39,7 +39,8 @@ RECIPE = Recipe(
     enough=4,
     most=400,
 )
-PROFILE_STEPS, STEPS, STEPS_AFTERWARDS = 150, 400, 200  # of a head on each depth; of a training; of one that goes on
+PROFILE_STEPS, FEWEST_STEPS = 150, 150  # of a head on each depth; of any that starts from nothing
+STEPS, STEPS_AFTERWARDS = 400, 200  # of a head on each depth; of a training; of one that goes on
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
 ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already
@@ -141,6 +142,11 @@ class SpeechWorkshop(HeadWorkshop):
         """As many as give so many steps."""
         steps = STEPS if isinstance(way, Frozen) or way.from_scratch else STEPS_AFTERWARDS
         return epochs_of(steps, self.work.n_train)
+
+    def fewest_epochs(self, way: Trained) -> int:
+        """A head that starts from nothing needs so many steps to write more than blanks."""
+        starts = isinstance(way, Frozen) or way.from_scratch
+        return epochs_of(FEWEST_STEPS, self.work.n_train) if starts else self.recipe.fewest
 
     def with_random_weights(self) -> Trained:
         """How the same network is trained from scratch."""

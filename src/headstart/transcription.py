@@ -64,6 +64,8 @@ def fit(
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
     shop: SpeechWorkshop = open_workshop(problem, networks[0], metrics, wishes, seed, progress, SpeechWorkshop)
+    if wishes.plan is not None and wishes.plan.reads:
+        shop.read = wishes.plan.reads[0]
     chosen = adapt_head.choose(shop, wishes)
     with progress.step("choose how frames are read"):
         reading = shop.best_reading(chosen.solved)
