@@ -216,11 +216,15 @@ class SpeechWorkshop(HeadWorkshop):
         """What is heard in the sounds at `rows`, (n,) of Heard."""
         return solved.trained.read(self.said(solved.trained, rows))
 
-    def on_log_mel(self, strategy: Trained) -> SolvedHead:
-        """The head alone, trained as on the network, with the reading that is best on validation."""
+    def on_log_mel(self) -> SolvedHead:
+        """The head alone, trained as on a network."""
         self.way = "float32"
-        alone = Frozen(**{**ON_FRAMES, "epochs": strategy.epochs, "views": N_VIEWS})
-        return self.best_reading(self.train(alone, cache=True).solved).solved
+        epochs = epochs_of(STEPS, len(self.problem.rows["train"]))
+        return self.train(Frozen(views=N_VIEWS, epochs=epochs, **ON_FRAMES), cache=True).solved
+
+    def read_alike(self, solved: SolvedHead, like: Recognizer) -> SolvedHead:
+        """With frames read as another recogniser reads them."""
+        return replace(solved, trained=replace(solved.trained, beam=like.beam, language=like.language))
 
     def best_reading(self, solved: SolvedHead) -> Reading:
         """With the decoding that is best on validation.

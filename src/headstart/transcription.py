@@ -73,8 +73,10 @@ def fit(
     chosen = replace(chosen, solved=reading.solved, val_scores=reading.heard)
     beside = open_workshop(problem, LogMel(), metrics, wishes, seed, progress, SpeechWorkshop)
     with progress.step("classical baseline"):
-        rival = beside.on_log_mel(shop.first[0] if shop.first else chosen.solved.strategy)
-    systems = Systems(chosen=chosen, scratch=adapt_head.from_scratch(shop, chosen, wishes), rival=rival)
+        rival = beside.read_alike(beside.on_log_mel(), chosen.solved.trained)
+    scratch = adapt_head.from_scratch(shop, chosen, wishes)
+    scratch = None if scratch is None else shop.read_alike(scratch, chosen.solved.trained)
+    systems = Systems(chosen=chosen, scratch=scratch, rival=rival)
     with progress.step("evaluate"):
         test = test_once(shop, beside, systems)
         scales = scales_of(problem, metrics, metric, seed)

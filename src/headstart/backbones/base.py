@@ -148,6 +148,10 @@ class Backbone(ABC):
         """Keyword arguments of one example that says nothing, for looking at the forms of what stages give."""
         return self.placeholders(["an example"])
 
+    def padded(self) -> Backbone | None:
+        """The same network on items filled up to the length that it was trained on; None where there is no such."""
+        return None
+
     def at(self, canvas: tuple[int, int]) -> Backbone:
         """This backbone for pictures resized to another height and width. PlanError where it takes one size only."""
         raise self.one_size()
