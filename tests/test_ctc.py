@@ -19,7 +19,7 @@ from headstart.tasks.beam import BeamSearch, Language
 from headstart.tasks.ctc import Alphabet, aligned, frames_needed, greedy, heard
 from headstart.tasks.ctc_head import CtcHead, Frames
 from headstart.tasks.heard import Heard, bare
-from headstart.tasks.ngram import END, WordModel
+from headstart.tasks.ngram import END, Ngram
 from headstart.tasks.transcription import Transcription, word_errors
 
 ALPHABET = Alphabet((" ", "a", "b"))
@@ -63,7 +63,7 @@ def test_beam_search_finds_the_likeliest_text(seed: int) -> None:
 def test_beam_search_listens_to_the_words(seed: int) -> None:
     """The sum of what is heard and what is usually said, over every text that there is."""
     log_probs = log_probs_for(seed, 5, sharp=1.0)
-    language = Language(words=WordModel.of(["a b", "b a", "a ba"]), weight=0.8, bonus=1.0)
+    language = Language(model=Ngram.of(["a b", "b a", "a ba"], "word"), weight=0.8, bonus=1.0)
 
     def total(ids: tuple[int, ...], probability: float) -> float:
         *ended, last = ALPHABET.text(ids).split(" ")
@@ -71,11 +71,28 @@ def test_beam_search_listens_to_the_words(seed: int) -> None:
         score = math.log(probability)
         for word in [*ended, *([last] if last else [])]:
             if word:
-                score += language.weight * language.words.log_probability(word, words) + language.bonus
+                score += language.weight * language.model.log_probability(word, words) + language.bonus
                 words.append(word)
             else:  # a space that ends no word
                 score += language.weight * math.log(1e-4)
-        return score + language.weight * language.words.log_probability(END, words)
+        return score + language.weight * language.model.log_probability(END, words)
+
+    texts = all_texts(log_probs)
+    best = max(texts, key=lambda ids: total(ids, texts[ids]))
+    found = tuple(BeamSearch(ALPHABET, language, width=1000).decode(log_probs))
+    assert total(found, texts[found]) == pytest.approx(total(best, texts[best]))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_beam_search_listens_to_the_characters(seed: int) -> None:
+    log_probs = log_probs_for(seed, 5, sharp=1.0)
+    language = Language(model=Ngram.of(["a b", "b a", "a ba"], "character"), weight=0.6, bonus=0.6)
+
+    def total(ids: tuple[int, ...], probability: float) -> float:
+        text = ALPHABET.text(ids)
+        said = sum(language.model.log_probability(one, list(text[:i])) for i, one in enumerate([*text, END]))
+        return math.log(probability) + language.weight * said + language.bonus * text.count(" ")
 
     texts = all_texts(log_probs)
     best = max(texts, key=lambda ids: total(ids, texts[ids]))
@@ -116,13 +133,20 @@ def test_words_have_their_times_and_confidence() -> None:
 
 def test_the_word_model_is_a_distribution_that_prefers_what_it_has_read() -> None:
     texts = ["the cat sat", "the cat ran", "a dog ran"]
-    model = WordModel.of(texts)
+    model = Ngram.of(texts, "word")
     words = [*{word for text in texts for word in text.split()}, END, "never read"]
     for before in ([], ["the"], ["the", "cat"], ["never", "read"]):
         assert sum(math.exp(model.log_probability(word, before)) for word in words) == pytest.approx(1.0)
     assert model.log_probability("cat", ["the"]) > model.log_probability("dog", ["the"])
-    again = WordModel.restore(model.state())
+    again = Ngram.restore("word", model.state())
     assert again.counts == model.counts
+
+
+def test_a_model_of_characters_knows_how_words_are_built() -> None:
+    model = Ngram.of(["banana bandana"], "character")
+    characters = [*set("banana bandana"), END, "x"]
+    assert sum(math.exp(model.log_probability(one, list("cab"))) for one in characters) == pytest.approx(1.0)
+    assert model.log_probability("n", list("cabana")) > model.log_probability("b", list("cabana"))
 
 
 def test_a_head_reads_each_utterance_as_if_it_were_alone() -> None:

@@ -26,7 +26,6 @@ from headstart.strategies.scratch import Scratch
 from headstart.tasks.beam import choices
 from headstart.tasks.ctc import Alphabet
 from headstart.tasks.ctc_head import Frames
-from headstart.tasks.ngram import WordModel
 from headstart.tasks.transcription import Transcription
 
 RECIPE = Recipe(
@@ -234,11 +233,11 @@ class SpeechWorkshop(HeadWorkshop):
         """
         plain: Recognizer = solved.trained
         said = self.said(plain, self.problem.rows["val"])
-        words = WordModel.of([str(text) for text in self.problem.y[self.problem.rows["train"]]])
+        texts = [str(text) for text in self.problem.y[self.problem.rows["train"]]]
         ways = [("best path", plain), ("beam search", replace(plain, beam=True))]
         ways += [
-            (f"beam search, words of the transcripts at {one.weight:g}", replace(plain, beam=True, language=one))
-            for one in choices(words)
+            (f"beam search with {one.model.unit}s of the transcripts", replace(plain, beam=True, language=one))
+            for one in choices(texts)
         ]
         found = []
         for name, recognizer in ways:

@@ -27,9 +27,9 @@ from headstart.tasks.beam import BeamSearch, Language
 from headstart.tasks.ctc import Alphabet, greedy, heard
 from headstart.tasks.ctc_head import CtcHead, Frames
 from headstart.tasks.heard import Heard
-from headstart.tasks.ngram import WordModel
+from headstart.tasks.ngram import Ngram
 
-LANGUAGE = "language."  # before the names of the word model's arrays
+LANGUAGE = "language."  # before the names of the language model's arrays
 
 
 class OnFrames(nn.Module):
@@ -65,7 +65,7 @@ class Recognizer:
     frames: Frames
     head: Mapping[str, Tensor] = field(repr=False)  # the head's tensors
     changes: Changes | None = None  # what training changed in the backbone
-    language: Language | None = None  # the words of the transcripts, where they helped on validation
+    language: Language | None = None  # of the transcripts, where it helped on validation
     beam: bool = False  # whether texts are searched for rather than paths
     sure: Line = Line()  # what the confidence of a word means
 
@@ -74,14 +74,14 @@ class Recognizer:
         return {
             "characters": list(self.alphabet.characters),
             "frames": self.frames.to_json(),
-            "language": {"weight": self.language.weight, "bonus": self.language.bonus} if self.language else None,
+            "language": self.language.to_json() if self.language else None,
             "beam": self.beam,
             "sure": vars(self.sure),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The word model's arrays, by name."""
-        return {f"{LANGUAGE}{k}": v for k, v in self.language.words.state().items()} if self.language else {}
+        """The language model's arrays, by name."""
+        return {f"{LANGUAGE}{k}": v for k, v in self.language.model.state().items()} if self.language else {}
 
     @classmethod
     def restore(
@@ -95,7 +95,9 @@ class Recognizer:
         language = None
         if saved["language"]:
             state = {n.removeprefix(LANGUAGE): array for n, array in arrays.items() if n.startswith(LANGUAGE)}
-            language = Language(words=WordModel.restore(state), **saved["language"])
+            about = saved["language"]
+            model = Ngram.restore(about["unit"], state)
+            language = Language(model=model, weight=about["weight"], bonus=about["bonus"])
         return cls(
             alphabet=Alphabet(tuple(saved["characters"])),
             frames=Frames.from_json(saved["frames"]),

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from headstart.tasks.ctc import BLANK, NEVER, Alphabet
-from headstart.tasks.ngram import END, WordModel
+from headstart.tasks.ngram import END, Ngram
 
 WIDTH = 16  # texts that are followed
 LEAST = -7.0  # natural logarithm of the probability from which a character is looked at in a frame
+WEIGHTS = {"word": (0.3,), "character": (0.3, 0.6)}  # more hurt: many words of new texts are unknown (docs/log.md)
+WORD_BONUS = 2.0
 ODD_SPACE = math.log(1e-4)  # of a space that ends no word
 Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """A model of words, and how much it is listened to."""
+    """A model of words or characters, and how much it is listened to."""
 
-    words: WordModel
+    model: Ngram
     weight: float  # of its log-probabilities
     bonus: float  # for each word, since a product of more probabilities is smaller
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the model's counts, as plain JSON values."""
+        return {"unit": self.model.unit, "weight": self.weight, "bonus": self.bonus}
 
 
 @dataclass
@@ -76,35 +83,41 @@ class BeamSearch:
                     longer = (*ids, index)
                     grown = found.get(longer)
                     if grown is None:
-                        grown = found[longer] = _Beam(language=beam.language + self._word_ended(ids, index))
+                        grown = found[longer] = _Beam(language=beam.language + self._said(ids, index))
                     grown.other = _add(grown.other, start + float(frame[index]))
         best = sorted(found, key=lambda ids: -found[ids].total)[: self.width]
         return {ids: found[ids] for ids in best}
 
-    def _word_ended(self, ids: Ids, index: int) -> float:
-        """What the language model adds when a space ends a word."""
-        if self.language is None or self.alphabet.characters[index - 1] != " ":
+    def _said(self, ids: Ids, index: int) -> float:
+        """What the language model adds for one character more."""
+        if self.language is None:
             return 0.0
-        text = self.alphabet.text(ids)
+        text, character = self.alphabet.text(ids), self.alphabet.characters[index - 1]
+        if self.language.model.unit == "character":
+            return self._score((*text, character), self.language.bonus if character == " " else 0.0)
+        if character != " ":
+            return 0.0
         ends_one = bool(text) and not text.endswith(" ")
-        return self._score(text.split()) if ends_one else self.language.weight * ODD_SPACE
+        return self._score(tuple(text.split()), self.language.bonus) if ends_one else self.language.weight * ODD_SPACE
 
     def _ending(self, ids: Ids) -> float:
-        """What it adds where the text ends: the last word, and that none follows."""
+        """What it adds where the text ends: a last word, and that nothing follows."""
         if self.language is None:
             return 0.0
         text = self.alphabet.text(ids)
-        words = text.split()
-        end = self.language.weight * self.language.words.log_probability(END, words)
-        return end + (self._score(words) if words and not text.endswith(" ") else 0.0)
+        if self.language.model.unit == "character":
+            return self._score((*text, END), 0.0)
+        words = tuple(text.split())
+        last = self._score(words, self.language.bonus) if words and not text.endswith(" ") else 0.0
+        return last + self._score((*words, END), 0.0)
 
-    def _score(self, words: list[str]) -> float:
+    def _score(self, units: tuple[str, ...], bonus: float) -> float:
+        """Of the last unit after those before it."""
         assert self.language is not None, "asked only with a language model"
-        key = tuple(words[-3:])
+        key = units[-self.language.model.order :]
         if key not in self._known:
-            said = self.language.words.log_probability(words[-1], words[:-1])
-            self._known[key] = self.language.weight * said + self.language.bonus
-        return self._known[key]
+            self._known[key] = self.language.model.log_probability(key[-1], key[:-1])
+        return self.language.weight * self._known[key] + bonus
 
 
 def _add(a: float, b: float) -> float:
@@ -113,7 +126,9 @@ def _add(a: float, b: float) -> float:
     return high if low <= NEVER else high + math.log1p(math.exp(low - high))
 
 
-def choices(words: WordModel) -> Iterator[Language]:
-    """What validation chooses from, beside no language model at all."""
-    for weight in (0.3, 0.6, 1.0):
-        yield Language(words=words, weight=weight, bonus=weight * 2.0)
+def choices(texts: Sequence[str]) -> Iterator[Language]:
+    """What validation chooses from, beside no language model at all: learnt from the transcripts."""
+    for unit, weights in WEIGHTS.items():
+        model = Ngram.of(texts, unit)
+        for weight in weights:
+            yield Language(model=model, weight=weight, bonus=weight if unit == "character" else WORD_BONUS)
