@@ -21,9 +21,9 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.mel import log_mel
 from headstart.backbones.resume import Resumable
 from headstart.backbones.whisper import Whisper
-from headstart.engine import freeze
+from headstart.engine import fastest, freeze, ways
 from headstart.engine.batching import stacked
-from headstart.errors import BackboneError
+from headstart.errors import BackboneError, PlanError
 from headstart.progress import Progress
 from tests.test_backbones import assert_stages_hold_all_parameters
 
@@ -139,6 +139,9 @@ def test_padded_whisper_is_transformers_own_encoder(tmp_path: Path) -> None:
     ):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert padded.fingerprint != backbone.fingerprint
+    again = catalog.load(padded.provenance.name, Progress())  # what a run folder refers to
+    assert again.fingerprint == padded.fingerprint
+    assert again.provenance == padded.provenance == padded.padded().provenance
 
 
 @pytest.mark.parametrize("name", WAVES)
@@ -278,6 +281,15 @@ def test_the_engine_caches_sounds_of_all_lengths(
     assert not torch.equal(seen[0][:3], kept[0][:3])
 
 
+def test_sounds_are_run_in_light_ways_only(tmp_path: Path) -> None:
+    backbone = load("whisper", tmp_path / "model")
+    trials = {ways.EXACT: fastest.Trial(way=ways.EXACT, seconds=1.0, cosine=1.0)}
+    assert fastest.light_ways(backbone, trials, 9_999) == ["float32", "bfloat16"]
+    assert fastest.heavy_ways(backbone, trials, 9_999) == []
+    with pytest.raises(PlanError, match="HEADSTART_PRECISION"):
+        ways.run_as(backbone, ways.INT8)
+
+
 # --- files
 
 
@@ -330,6 +342,12 @@ def test_what_does_not_fit_is_refused(file: str, content: Any, message: str, tmp
     (folder / file).write_text("" if content is None else json.dumps(content))
     with pytest.raises(BackboneError, match=message):
         catalog.load(str(folder), Progress())
+
+
+def test_only_whisper_has_a_padded_variant(tmp_path: Path) -> None:
+    folder = save_tiny("hubert", tmp_path / "model")
+    with pytest.raises(BackboneError, match="no variant 'padded'"):
+        catalog.load(f"{folder}:padded", Progress())
 
 
 def test_the_waveform_is_normalised_as_the_preprocessing_says(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
 )
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 CONTINUED = "pretraining.json"  # in a folder that `headstart pretrain` wrote: what its weights come from
+PADDED = "padded"  # the variant of Whisper on 30 seconds
 BUNDLED, COPY = "backbone", "located.json"  # folder in a bundle; what is known of the backbone in it
 
 
@@ -157,9 +158,13 @@ def load(reference: str, progress: Progress) -> Backbone:
 def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     """The files of a backbone on this disk; fetched first if need be, unless `fetch` is false.
 
-    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name[@revision]".
-    BackboneError when it is none of these, or is not on this disk and may not be fetched.
+    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name[@revision]";
+    each may end in ":padded", for Whisper on 30 seconds (`Whisper.padded`). BackboneError when it is none of these, or
+    is not on this disk and may not be fetched.
     """
+    plain, _, variant = reference.rpartition(":")
+    if plain and variant == PADDED:
+        return _padded(locate(plain, progress, fetch))
     if reference in ENTRIES:
         return _located_entry(ENTRIES[reference], progress, fetch)
     folder = Path(reference).expanduser()
@@ -274,6 +279,15 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
         licence=_licence(folder / "README.md"),
         sha256=_sha256_of_all(weights),
     )
+
+
+def _padded(located: Located) -> Located:
+    if located.family != "whisper":
+        raise BackboneError(
+            f"{located.name} has no variant {PADDED!r}: only Whisper was trained on clips padded to 30 seconds. "
+            f"Give {located.name!r}."
+        )
+    return replace(located, name=f"{located.name}:{PADDED}", variant=PADDED)
 
 
 def _family(folder: Path) -> str:

@@ -38,10 +38,6 @@ class Wav2Vec2(Sounds):
     @classmethod
     def load(cls, located: Located) -> Wav2Vec2:
         """Build the network of a folder in the hub's layout, in float32."""
-        try:
-            import transformers
-        except ImportError:
-            raise MissingExtraError("transformers", "audio") from None
         kind = str(read_json(located, "config.json").get("model_type"))
         if kind not in FAMILIES:
             raise BackboneError(
@@ -54,24 +50,7 @@ class Wav2Vec2(Sounds):
                 f"{located.name} hears {saved['sampling_rate']} samples a second; Headstart gives {RATE}. "
                 f"Use a network that was trained on {RATE}."
             )
-        with quietly():
-            try:
-                whole, report = transformers.AutoModel.from_pretrained(
-                    located.folder,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    dtype=torch.float32,
-                    attn_implementation=_attention(kind),
-                    output_loading_info=True,
-                )
-            except (ImportError, OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
-                raise BackboneError(f"{located.name} cannot be loaded from {located.folder}: {error}") from error
-        missing = sorted(key for key in report["missing_keys"] if not key.startswith(UNREAD))
-        if missing:
-            raise BackboneError(
-                f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
-                "Fetch them again, or give the folder of a complete model."
-            )
+        whole = _loaded(located, kind)
         network = Encoder(whole.config, whole)
         seen = {
             "rate": RATE,
@@ -176,6 +155,33 @@ class _Stem(nn.Module):
         found = self.feature_extractor(samples).transpose(1, 2)
         frames = tensor_of(self.feature_projection(found)) * mask[..., None]  # the convolution below looks around
         return self.dropout(self.norm(frames + self.positions(frames)))
+
+
+def _loaded(located: Located, kind: str) -> Any:
+    """Hugging Face's network with its weights. BackboneError unless all that is run here are there."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "audio") from None
+    with quietly():
+        try:
+            whole, report = transformers.AutoModel.from_pretrained(
+                located.folder,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                attn_implementation=_attention(kind),
+                output_loading_info=True,
+            )
+        except (ImportError, OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+            raise BackboneError(f"{located.name} cannot be loaded from {located.folder}: {error}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(UNREAD))
+    if missing:
+        raise BackboneError(
+            f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
+            "Fetch them again, or give the folder of a complete model."
+        )
+    return whole
 
 
 def _attend(self: Any, frames: Tensor, mask: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,14 +51,10 @@ class Whisper(Sounds):
         layers[-1].append("layer_norm")
         stages = [Stage(name="stem", modules=("stem",))]
         stages += [Stage(name=f"layer {i + 1}", modules=tuple(paths)) for i, paths in enumerate(layers)]
-        return cls._of(network, stages, Provenance.of(located, network), located.folder)
-
-    @classmethod
-    def _of(cls, network: Encoder, stages: Sequence[Stage], provenance: Provenance, folder: Path) -> Whisper:
-        seen = {"rate": RATE, "n_mels": network.config.num_mel_bins, "config": config_sha256(network)}
-        made = cls(network, stages, provenance, seen | {"padded": network.padded}, folder)
+        seen = {"rate": RATE, "n_mels": network.config.num_mel_bins, "config": config_sha256(network), "padded": False}
+        made = cls(network, stages, Provenance.of(located, network), seen, located.folder)
         made.detail = FRAME * network.n_positions  # samples from the start
-        return made
+        return made.padded() if located.variant else made
 
     def padded(self) -> Whisper:
         """The same network on 30 seconds, as it was trained; the features are still those of a clip's own frames.
@@ -70,6 +66,8 @@ class Whisper(Sounds):
         other.network = self.beside().network  # type: ignore[assignment]
         other.network.padded = True
         other.preprocessing = self.preprocessing | {"padded": True}
+        name = self.provenance.name.removesuffix(":padded")
+        other.variant, other.provenance = "padded", replace(self.provenance, name=f"{name}:padded")
         return other
 
     @property

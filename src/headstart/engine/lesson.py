@@ -114,7 +114,7 @@ def resumable(strategy: Trained, lesson: Taught) -> Resumable:
 
 
 def precision(backbone: Backbone) -> Any:
-    """Lightning's word for the arithmetic of training: bfloat16 for texts where the processor has it, else float32.
+    """Lightning's word for the arithmetic of training: bfloat16 where the processor has it and it pays, else float32.
 
     Transformers train twice as fast in it, to the same score; convolutions do not, on a CPU.
     """

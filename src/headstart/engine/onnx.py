@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from headstart import places
 from headstart.backbones.base import Backbone, tensor_of
-from headstart.errors import MissingExtraError
+from headstart.errors import MissingExtraError, PlanError
 
 MOST_TOKENS = 1 << 15
 _exporting = threading.Lock()  # lanes ask for the same file at the same time, and the exporter is not made for threads
@@ -39,8 +39,13 @@ def can_export() -> bool:
 def in_onnx_runtime(backbone: Backbone, int8: bool = False) -> Backbone:
     """The backbone with its forward passes done by ONNX Runtime, in float32 or with weights of matrices in 8 bits.
 
-    MissingExtraError without the extra `onnx`.
+    MissingExtraError without the extra `onnx`; PlanError for a backbone of sounds.
     """
+    if backbone.modality == "audio":
+        raise PlanError(
+            f"{backbone.provenance.name} takes sounds, which are not run by ONNX Runtime here. "
+            "Set HEADSTART_PRECISION to auto or float32."
+        )
     if not can_export():
         raise MissingExtraError("onnxruntime", "onnx")
     other = copy.copy(backbone)

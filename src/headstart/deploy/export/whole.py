@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from headstart import registry
 from headstart.deploy.export.pixels import MOST_PIXELS, Squash
 from headstart.deploy.model import Model
 from headstart.engine.onnx import MOST_TOKENS, Pooled
@@ -98,6 +99,8 @@ def exact(model: Model) -> Model:
             "exported. Use `headstart bundle` to take it elsewhere, or fit again with --strategy auto to ship the "
             "adapted network."
         )
+    if registry.plugin_name(model.modality) == "audio":
+        raise PlanError("Models of sounds are not exported yet. Use `headstart bundle` to take this one elsewhere.")
     return replace(model, plan=replace(model.plan, way=EXACT), _backbone=None, _network=None)
 
 
