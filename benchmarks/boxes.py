@@ -108,9 +108,8 @@ def cache(scratch: Path) -> dict:
     os.environ["HEADSTART_PRECISION"] = "float32"
     from dataclasses import replace
 
-    from headstart import adapt_boxes, detection, problem
+    from headstart import detection, problem
     from headstart.backbones import catalog
-    from headstart.engine.detecting import train_detector
     from headstart.progress import Progress
     from headstart.wishes import Wishes
 
@@ -118,16 +117,16 @@ def cache(scratch: Path) -> dict:
     posed = problem.pose(problem.read(str(BCCD)), 0, quiet, crosswise=False)
     network = catalog.load("efficientnet-lite0", quiet)
     shop = detection.open_shop(posed, network, posed.task.metrics(), Wishes(), 0, quiet)
-    way = replace(adapt_boxes.at_cut(shop, network.n_stages), epochs=3, views=1)
+    way = replace(shop.at_cut(network.n_stages), epochs=3, views=1)
     start = time.perf_counter()
-    cached = shop.scenes(way, cache=True)
+    cached = shop.lesson_for(way, posed.rows["train"], cache=True)
     making = time.perf_counter() - start
-    plain = replace(shop.scenes(way, cache=False), checkpoint=None)
+    plain = replace(shop.lesson_for(way, posed.rows["train"], cache=False), checkpoint=None)
     seconds: dict[str, list[float]] = {"cached": [], "uncached": []}
     heads = {}
     for _ in range(3):
         for name, scenes in (("cached", cached), ("uncached", plain)):
-            trainee = train_detector(way, scenes, shop.levels, shop.class_names)
+            trainee = shop.teach(way, scenes)
             seconds[name].append(trainee.seconds)
             heads[name] = trainee.head
     apart = max(float((one - heads["uncached"][name]).abs().max()) for name, one in heads["cached"].items())

@@ -15,7 +15,8 @@ from headstart.evidence.boxes import measure_boxes
 from headstart.evidence.intervals import resamples
 from headstart.evidence.record import Record
 from headstart.evidence.slips import picture_slips
-from headstart.tasks.boxes import Detections, Objects, boxed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections, Objects
 from headstart.tasks.detection import Detection
 from tests import samples
 
@@ -50,7 +51,7 @@ def scenes(seed: int, n: int = 30, **how: Any) -> tuple[np.ndarray, np.ndarray]:
     """(objects (N,), detections (N,))."""
     rng = np.random.default_rng(seed)
     pictures = [scene(rng, **how) for _ in range(n)]
-    return boxed([truth for truth, _ in pictures]), boxed([found for _, found in pictures])
+    return one_each([truth for truth, _ in pictures]), one_each([found for _, found in pictures])
 
 
 def record(**changes: Any) -> Record:

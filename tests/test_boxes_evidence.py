@@ -17,7 +17,8 @@ from headstart.evidence.intervals import resamples
 from headstart.evidence.slips import CONTEXT, SIDE, WHOLE_SIDE, pictured, window_of, worst_slips
 from headstart.evidence.sureness import USUAL, Judged, best_thresholds, calibration, sureness, threshold
 from headstart.modalities.drawing import PALETTE, Mark, draw, draw_marks
-from headstart.tasks.boxes import Detections, Objects, boxed, none_found, overlaps
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections, Objects, none_found, overlaps
 from headstart.tasks.detection import Detection, matched
 from tests.scenes import NAMES, SIZE, SURE, TASK, scenes
 
@@ -122,8 +123,8 @@ def test_calibration_bins_hold_every_box_that_counts():
 
 
 def test_an_absent_class_and_an_empty_test_say_so():
-    y = boxed([Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), SIZE)] * 4)
-    found = boxed([none_found(SIZE)] * 4)
+    y = one_each([Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), SIZE)] * 4)
+    found = one_each([none_found(SIZE)] * 4)
     evidence = measure_boxes(TASK, y, found, SURE, resamples(4, 20, 0), None)
     assert all(
         (one.ap, one.precision, one.recall, one.f1, one.curve) == (None, None, None, None, ())
@@ -181,7 +182,7 @@ def test_sureness_keeps_the_order_and_makes_confidence_true():
     y, found = scenes(0, n=200, ignored=0.0)
     sure = sureness(TASK, y, found)
     detector = Detector(class_names=NAMES, canvas=(32, 32), levels=None, head={}, confidence=sure)
-    calibrated = boxed([detector.calibrated(one) for one in found])
+    calibrated = one_each([detector.calibrated(one) for one in found])
     assert all(one.slope > 0 and 0 < one.threshold < 1 for one in sure)
     before, after = (matched(y, one, 3).average_precision(np.ones((1, 200))) for one in (found, calibrated))
     np.testing.assert_allclose(after, before, atol=1e-6)
@@ -195,7 +196,7 @@ def test_a_class_that_validation_lacks_leans_on_the_others():
     sure = sureness(TASK, y, found)
     assert sure[2].threshold == 0.5
     assert sure[2].slope == pytest.approx(np.mean([one.slope for one in sure[:2]]), rel=0.3)
-    with_none = sureness(Detection(class_names=NAMES), y, boxed([none_found(SIZE)] * 100))
+    with_none = sureness(Detection(class_names=NAMES), y, one_each([none_found(SIZE)] * 100))
     assert with_none == (Sure(threshold=0.5),) * 3
 
 
@@ -226,7 +227,7 @@ def test_a_slip_says_what_may_have_been_meant():
     )
     boxes = np.array([[100, 0, 140, 40], [100, 5, 140, 45], [20, 0, 60, 40]], np.float32)
     found = Detections(boxes, np.array([1, 1, 0]), np.array([0.9, 0.8, 0.7], np.float32), SIZE)
-    miss, twice, off = worst_slips(TASK, boxed([truth]), boxed([found]), SURE)
+    miss, twice, off = worst_slips(TASK, one_each([truth]), one_each([found]), SURE)
     assert (miss.kind, miss.truth) == ("miss", NAMES[0])
     assert miss.note == f"a box of {NAMES[0]} overlaps it by 33\u00a0%, too little to count"
     notes = {twice.found: twice.note, off.found: off.note}

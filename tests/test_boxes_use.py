@@ -22,7 +22,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import headstart
-from headstart import adapt_boxes, box_workshop, detection
+from headstart import box_workshop, detection
+from headstart.box_workshop import BoxWorkshop
 from headstart.deploy import answer, detections, explain
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import box_parity, candidates, hf, onnx, parity
@@ -77,7 +78,7 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_workshop, "SHORTEST", 96)
         patch.setattr(box_workshop, "LONGEST", 96)
-        patch.setattr(adapt_boxes, "MOST_EPOCHS", 25)
+        patch.setattr(BoxWorkshop, "recipe", replace(box_workshop.RECIPE, most=25))
         patch.setattr(detection, "fit_sliding", lambda *_: Sliding(()))
         yield
 
@@ -482,7 +483,7 @@ def test_a_classical_detector_that_is_better_on_validation_ships(data: Path, tmp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_workshop, "SHORTEST", 96)
         patch.setattr(box_workshop, "LONGEST", 96)
-        patch.setattr(adapt_boxes, "MOST_EPOCHS", 2)
+        patch.setattr(BoxWorkshop, "recipe", replace(box_workshop.RECIPE, most=2))
         model = headstart.fit(data, backbone=str(backbone), scratch=False, out=tmp_path / "run")
     assert model.plan.ships == "classical"
     assert "so this run ships it" in model.evidence.verdict

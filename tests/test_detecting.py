@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw
 from headstart import registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone
-from headstart.engine.detecting import train_detector
 from headstart.engine.detector import Detector, build, detect, levels_of, sized
+from headstart.engine.heads import train_head
 from headstart.engine.lesson import resumable
 from headstart.engine.maps import Looks, cached_maps
 from headstart.engine.scenes import Scenes
+from headstart.engine.trials import Trainee
 from headstart.errors import PlanError
 from headstart.evidence.orientation import has_an_up
 from headstart.modalities.frames import PLAIN, Frame
@@ -29,10 +30,16 @@ from headstart.strategies.frozen import Frozen
 from headstart.strategies.full import Full
 from headstart.strategies.partial import Partial
 from headstart.tasks.assign import Grid, Padded, assign, overlap
-from headstart.tasks.boxes import Objects, Truth, boxed, overlaps
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Objects, Truth, overlaps
 from headstart.tasks.detection import Detection
+from headstart.tasks.pyramid import Levels
 
 CANVAS, N, CLASSES = (64, 96), 12, ("disc", "square")
+
+
+def train_detector(strategy: Trained, scenes: Scenes, levels: Levels, classes: tuple[str, ...]) -> Trainee:
+    return train_head(strategy, scenes, lambda upper: build(upper, levels, classes))
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 64)) -> tuple[Image.Image, list[dict[str, Any]]]:
@@ -250,6 +257,6 @@ def test_a_backbone_without_maps_is_refused(tmp_path: Path) -> None:
 
 def test_objects_keep_their_form_in_arrays() -> None:
     one = Objects(np.zeros((2, 4), np.float32), np.zeros(2, int), np.zeros(2, bool), (4, 4))
-    array = boxed([one, one])
+    array = one_each([one, one])
     assert array.shape == (2,)
     assert array[np.array([1])][0] is one

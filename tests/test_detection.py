@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import DataError
-from headstart.tasks.boxes import Detections, Objects, boxed, overlaps, suppressed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections, Objects, overlaps, suppressed
 from headstart.tasks.coco import Matched, as_coco, evaluated, results
 from headstart.tasks.detection import Detection
 
@@ -37,7 +38,7 @@ def random_scene(seed: int, n_pictures: int = 9, n_classes: int = 3) -> tuple[np
         y.append(own)
         confidence = np.sort(rng.random(m).round(2))[::-1].astype(np.float32)  # rounded: there are ties
         scores.append(Detections(boxes, classes, confidence, SIZE))
-    return boxed(y), boxed(scores)
+    return one_each(y), one_each(scores)
 
 
 def by_pycocotools(y: np.ndarray, scores: np.ndarray, n_classes: int) -> np.ndarray:
@@ -102,7 +103,7 @@ def test_labels_become_objects_and_back() -> None:
     assert task.class_names == ("b",)
     assert y[0].boxes.tolist() == [[1, 2, 4, 6]]
     assert len(y[1]) == 0
-    said = task.decode(boxed([Detections(y[0].boxes, y[0].classes, np.array([0.5], np.float32), (20, 10))]))
+    said = task.decode(one_each([Detections(y[0].boxes, y[0].classes, np.array([0.5], np.float32), (20, 10))]))
     assert said == [[{"name": "b", "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "confidence": 0.5}]]
     assert Detection.from_json(task.to_json()) == task
     with pytest.raises(DataError, match="No picture has a box"):
@@ -114,9 +115,9 @@ def test_the_guess_is_what_recurs() -> None:
     same = [Objects(np.array([[10, 10, 60, 60]], np.float32), np.array([0]), np.array([False]), (100, 100))] * 5
     task = Detection(class_names=("a",))
     large = [Objects(np.array([[20, 20, 120, 120]], np.float32), np.array([0]), np.array([False]), (200, 200))] * 2
-    guess = task.naive(boxed(same), 2)
+    guess = task.naive(one_each(same), 2)
     assert guess[0].confidence.tolist() == [1.0]
-    assert task.metrics()[0].compute(boxed(large), guess, np.ones((1, 2)))[0] == pytest.approx(1.0)
+    assert task.metrics()[0].compute(one_each(large), guess, np.ones((1, 2)))[0] == pytest.approx(1.0)
 
 
 def test_the_evaluation_says_nothing() -> None:

@@ -23,7 +23,7 @@ from headstart.backbones.changes import Changes
 from headstart.backbones.detectors import Detectors, canvas_of
 from headstart.backbones.queries import Queries
 from headstart.backbones.resume import Resumable
-from headstart.engine.detecting import Detecting
+from headstart.engine.heads import HeadLearner
 from headstart.errors import BackboneError, PlanError
 from headstart.progress import Progress
 from headstart.strategies.frozen import Frozen
@@ -355,7 +355,7 @@ def test_a_checkpoint_holds_what_is_trained_and_nothing_twice(load: Callable[[st
     backbone = load("rt_detr")
     found = detector(backbone, backbone.n_stages)
     scenes: Any = SimpleNamespace(backbone=backbone, train=[0])
-    module = Detecting(Frozen(), scenes, found.upper, found)
+    module = HeadLearner(Frozen(), scenes, found.upper, found)
     module.configure_optimizers()
     kept = module.learnt()
     assert sum(one.numel() for one in kept.values()) == sum(one.numel() for one in found.head.parameters())

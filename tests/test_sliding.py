@@ -14,7 +14,8 @@ from headstart.evidence.gradients import MOST, N_ORIENTATIONS, cells, described
 from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.windows import Shape, Template, moved, offsets
 from headstart.modalities.image import Image as Pictures
-from headstart.tasks.boxes import Objects, boxed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Objects
 from headstart.tasks.detection import Detection
 
 PICTURES = Pictures()
@@ -40,7 +41,7 @@ def scene(rng: np.random.Generator, kinds: tuple[int, ...] = (0, 1, 1), size: tu
 def scenes(seed: int, n: int, kinds: tuple[int, ...] = (0, 1, 1)) -> tuple[list[Any], np.ndarray]:
     rng = np.random.default_rng(seed)
     made = [scene(rng, tuple(rng.permutation(kinds).tolist())) for _ in range(n)]
-    return [item for item, _ in made], boxed([own for _, own in made])
+    return [item for item, _ in made], one_each([own for _, own in made])
 
 
 def fit(train: Any, val: Any, seed: int = 0) -> Sliding:
@@ -96,7 +97,7 @@ def test_a_class_without_objects_is_never_found() -> None:
 
 def test_one_picture_and_no_validation() -> None:
     items, y = scenes(0, 1)
-    found = find(fit((items, y), ([], boxed([]))), items)
+    found = find(fit((items, y), ([], one_each([]))), items)
     assert len(found[0]) > 0
 
 
@@ -110,7 +111,7 @@ def test_no_objects_at_all() -> None:
 def test_odd_pictures(fitted: Sliding, size: tuple[int, int]) -> None:
     item = PICTURES.store(np.full((size[1], size[0], 3), 90, np.uint8), None)
     whole = Objects(np.array([[0, 0, *size]], np.float32), np.zeros(1, np.int64), np.zeros(1, bool), size)
-    model = fit(([item], boxed([whole])), ([item], boxed([whole])))
+    model = fit(([item], one_each([whole])), ([item], one_each([whole])))
     for found in (find(model, [item], size)[0], find(fitted, [item], size)[0]):
         assert np.isfinite(found.boxes).all()
         assert (found.boxes <= [*size, *size]).all()
@@ -118,7 +119,7 @@ def test_odd_pictures(fitted: Sliding, size: tuple[int, int]) -> None:
 
 def test_ignored_objects_do_not_teach() -> None:
     items, y = scenes(0, 2, (1,))
-    ignored = boxed([Objects(one.boxes, one.classes, np.ones(1, bool), one.size) for one in y])
+    ignored = one_each([Objects(one.boxes, one.classes, np.ones(1, bool), one.size) for one in y])
     assert not fit((items, ignored), (items, ignored)).templates
 
 

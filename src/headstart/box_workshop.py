@@ -8,58 +8,52 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones.base import Backbone
-from headstart.engine.detector import Detector, Network, Trainee, detect, head_cost, levels_of, sized
-from headstart.engine.fastest import fastest
+from headstart.engine.detector import Detector, Network, build, detect, head_cost, levels_of, sized
 from headstart.engine.maps import Looks, Maps, cached_maps, fit_on_disk
 from headstart.engine.scenes import Scenes
-from headstart.engine.trials import detector_key
-from headstart.engine.ways import in_float32, light, run_as
-from headstart.evidence.depth import Probed
+from headstart.engine.trials import Trainee, detector_key
+from headstart.engine.ways import in_float32, run_as
 from headstart.evidence.orientation import has_an_up
-from headstart.evidence.planner import Tried, Work
+from headstart.evidence.planner import Work
 from headstart.evidence.sureness import sureness
+from headstart.head_workshop import HeadWorkshop, Recipe
 from headstart.problem import Problem
-from headstart.strategies.base import Strategy, Trained
+from headstart.strategies.base import Trained
 from headstart.strategies.frozen import Frozen
-from headstart.tasks.boxes import boxed
+from headstart.strategies.full import Full
+from headstart.strategies.partial import Partial
+from headstart.strategies.scratch import Scratch
+from headstart.tasks.base import one_each
 from headstart.tasks.detection import Detection
 from headstart.tasks.pyramid import Levels
-from headstart.workshop import Workshop
 
 STEP = 32  # pixels: sides of a canvas are multiples of it
 SHORTEST, LONGEST = 416, 640  # of the longer side of a canvas
 LEAST_BOX = 24.0  # pixels of the canvas, that nine in ten boxes are to have at their shorter side
 
 
-@dataclass(frozen=True, kw_only=True)
-class SolvedBoxes:
-    """A trained detector, and the strategy and cut that it belongs to."""
-
-    strategy: Strategy
-    cut: int
-    detector: Detector
-    first: Trained | None = None  # how the head that it started from was trained
+RECIPE = Recipe(
+    what="boxes",
+    passes=55.0,
+    items=15_000,
+    first_share=0.5,
+    scratch_share=0.6,  # by the clock it is somewhat more than that took (docs/log.md)
+    fewest=2,
+    enough=20,
+    most=40,
+)
+N_VIEWS = 4  # cached views of each picture below a cut, the plain one among them
+ON_PYRAMID: dict[str, Any] = {"learning_rate": 4e-4, "head_rate": 10.0, "weight_decay": 0.05, "batch_size": 16}
+AFTERWARDS: dict[str, Any] = {**ON_PYRAMID, "head_rate": 2.5}  # of a head that is trained already
+READY_MADE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 2.0, "weight_decay": 1e-4, "batch_size": 8}
+FROM_SCRATCH: dict[str, Any] = {"learning_rate": 1e-3, "head_rate": 2.0, "weight_decay": 0.05, "batch_size": 16}
 
 
 @dataclass(kw_only=True)
-class BoxWorkshop(Workshop):
+class BoxWorkshop(HeadWorkshop):
     """A problem of boxes and a backbone at its canvas, with everything that strategies share."""
 
-    first: tuple[Trained, Trainee] | None = None  # the head alone, trained: what all else starts from
-
-    @property
-    def probed(self) -> list[Probed]:
-        """None: no head that finds boxes can be solved."""
-        return []
-
-    @cached_property
-    def runner(self) -> Backbone:
-        """The backbone as its frozen part is run here: by torch, whose hooks hand out the maps."""
-        if self.way is not None:
-            return run_as(self.backbone, self.way)
-        found = fastest(self.backbone, self.modality, self.items, self.progress)
-        return run_as(self.backbone, light(found.way))
+    recipe = RECIPE
 
     @property
     def task(self) -> Detection:
@@ -97,15 +91,34 @@ class BoxWorkshop(Workshop):
         self.progress.say(f"  {up}: random views are mirrored{'' if tells.told else ' and turned upside down'}")
         return not tells.told
 
-    def scenes(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Scenes:
-        """What a strategy learns from; with a `cache` (default: where it costs less), from maps that are kept."""
-        rows = self.problem.rows["train"]
-        if n_train is not None and n_train < len(rows):
-            rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[:n_train])
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The head alone, the last stages too, everything."""
+        return self.backbone.n_stages, self._last_stages, 0
+
+    @property
+    def _last_stages(self) -> int:
+        """Where they begin: above the finest map of a pyramid; the decoder of a ready-made detector."""
+        if self.levels is not None:
+            return self.levels.stages[0] + 1
+        names = [stage.name for stage in self.backbone.stages]
+        return next((i for i, name in enumerate(names) if name.startswith("decoder")), (len(names) + 1) // 2)
+
+    def at_cut(self, freeze: int) -> Trained:
+        """The way that freezes so many stages."""
+        if freeze == self.backbone.n_stages:
+            return Frozen(views=N_VIEWS, **(ON_PYRAMID if self.levels else READY_MADE))
+        settings = AFTERWARDS if self.levels else READY_MADE
+        return Partial(freeze=freeze, views=N_VIEWS, **settings) if freeze else Full(augment=True, **settings)
+
+    def with_random_weights(self) -> Trained:
+        """How the same network is trained from scratch."""
+        return Scratch(augment=True, **FROM_SCRATCH)
+
+    def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Scenes:
+        """What a strategy learns from; with a `cache`, from maps that are kept."""
         moves = strategy.augment or strategy.views > 1
         looks = Looks(stages=self._kept_at(strategy), upside_down=moves and self.upside_down)
-        if cache is None:
-            cache = self.work.caches(strategy, len(rows))
         return Scenes(
             backbone=self.backbone,
             modality=self.modality,
@@ -140,19 +153,18 @@ class BoxWorkshop(Workshop):
                 found.append(kept.among(rows, len(self.items)))
         return tuple(found)
 
-    def train(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Tried:
-        """Run a strategy on `n_train` pictures (default: all), or read what an interrupted fit has run already."""
-        from headstart.engine.detecting import train_detector
+    def key(self, strategy: Trained, lesson: Scenes) -> str:
+        """sha256 (hex) of all that decides what training gives."""
+        return detector_key(strategy, lesson, self.class_names, self.levels)
 
-        scenes = self.scenes(strategy, n_train, cache)
-        key = detector_key(strategy, scenes, self.class_names, self.levels)
-        trainee = self.trials.trainee(key)
-        if trainee is None:
-            ready = replace(scenes, checkpoint=self.trials.checkpoint(key))
-            trainee = train_detector(strategy, ready, self.levels, self.class_names)
-            self.trials.put_trainee(key, trainee)
-        if isinstance(strategy, Frozen) and n_train is None:
-            self.first = (strategy, trainee)
+    def teach(self, strategy: Trained, lesson: Scenes) -> Trainee:
+        """Train a detector."""
+        from headstart.engine.heads import train_head
+
+        return train_head(strategy, lesson, lambda upper: build(upper, self.levels, self.class_names))
+
+    def made(self, trainee: Trainee) -> tuple[Detector, np.ndarray]:
+        """(the detector with its confidences fitted on validation, what it finds there)."""
         detector = Detector(
             class_names=self.class_names,
             canvas=self.canvas,
@@ -160,27 +172,10 @@ class BoxWorkshop(Workshop):
             head=trainee.head,
             changes=trainee.changes,
         )
-        return self._tried_detector(strategy, detector, trainee.seconds, len(scenes.train))
-
-    def _tried_detector(self, strategy: Trained, detector: Detector, seconds: float, n_train: int) -> Tried:
-        """The detector with its confidences fitted on validation, and what that says of it."""
         val = self.problem.rows["val"]
         found = self.found(detector, val)
         ready = replace(detector, confidence=sureness(self.task, self.problem.y[val], found))
-        scores = calibrated(ready, found)
-        return Tried(
-            strategy=strategy,
-            solved=SolvedBoxes(
-                strategy=strategy,
-                cut=strategy.cut(self.backbone.n_stages),
-                detector=ready,
-                first=self.first[0] if self.first is not None and strategy.from_probe else None,
-            ),
-            scores=scores,
-            score=self.judge.score(scores),
-            seconds=seconds,
-            n_train=n_train,
-        )
+        return ready, calibrated(ready, found)
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -202,12 +197,12 @@ class BoxWorkshop(Workshop):
 
     def scores(self, solved: Any, rows: np.ndarray, source: bool = False) -> np.ndarray:
         """What is found in the pictures at `rows`, with calibrated confidence."""
-        return calibrated(solved.detector, self.found(solved.detector, rows))
+        return calibrated(solved.trained, self.found(solved.trained, rows))
 
 
 def calibrated(detector: Detector, found: np.ndarray) -> np.ndarray:
     """Detections (n,) with confidences that mean what they say."""
-    return boxed([detector.calibrated(one) for one in found])
+    return one_each([detector.calibrated(one) for one in found])
 
 
 def canvas_of(problem: Problem) -> tuple[int, int]:

@@ -7,16 +7,15 @@ network from random weights for comparison.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart import adapt, adapt_boxes, registry
+from headstart import adapt, adapt_head
 from headstart.adapt import Chosen
-from headstart.box_workshop import BoxWorkshop, SolvedBoxes, calibrated, canvas_of
+from headstart.box_workshop import RECIPE, BoxWorkshop, calibrated, canvas_of
 from headstart.data.dataset import Dataset
 from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
@@ -27,12 +26,13 @@ from headstart.engine.detector import Detector
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import measure_boxes
 from headstart.evidence.plan import Plan
-from headstart.evidence.record import Record, library_versions
+from headstart.evidence.record import Record
 from headstart.evidence.sliding import Sliding, fit_sliding
 from headstart.evidence.slips import picture_slips
 from headstart.evidence.sureness import sureness
 from headstart.evidence.weigh import Scales, primary_first, weigh
-from headstart.inductive import as_planned, columns_of, command, scales_of, summarise
+from headstart.head_workshop import SolvedHead
+from headstart.inductive import as_planned, columns_of, scales_of, tell
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
@@ -47,7 +47,7 @@ class Systems:
     """Everything that is to be measured on the test split."""
 
     chosen: Chosen
-    scratch: SolvedBoxes | None
+    scratch: SolvedHead | None
     classical: Sliding
     shipped: Detector  # the chosen network's, or the classical one
 
@@ -62,10 +62,10 @@ def fit(
     out: Path | None,
     progress: Progress,
 ) -> Model:
-    """Adapt a backbone to pictures whose objects are boxed; write the run folder `out` if one is named."""
+    """Adapt a backbone to pictures whose objects are one_each; write the run folder `out` if one is named."""
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     networks = load_backbones(backbone, dataset.modality, progress)
-    adapt_boxes.check(wishes, networks[0].n_stages, len(networks))
+    adapt_head.check(wishes, RECIPE, networks[0].n_stages, len(networks))
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
     shop = open_shop(problem, networks[0], metrics, wishes, seed, progress)
@@ -74,10 +74,10 @@ def fit(
         own, others = ([problem.dataset.inputs[row] for row in rows] for rows in (train, val))
         n_classes = len(problem.task.score_names)
         classical = fit_sliding(problem.modality, own, problem.y[train], n_classes, seed, others, problem.y[val])
-    chosen = adapt_boxes.choose(shop, wishes)
+    chosen = adapt_head.choose(shop, wishes)
     systems = Systems(
         chosen=chosen,
-        scratch=adapt_boxes.from_scratch(shop, chosen, wishes),
+        scratch=adapt_head.from_scratch(shop, chosen, wishes),
         classical=classical,
         shipped=what_ships(shop, chosen, classical, wishes),
     )
@@ -86,7 +86,7 @@ def fit(
         scales = scales_of(problem, metrics, metric, seed)
         evidence = weigh(scales, test, classical.title, transfer_title(shop, chosen), ADVICE)
     with progress.step("report"):
-        record = tell(shop, systems, evidence, test, scales, out)
+        record = told(shop, systems, evidence, test, scales, out)
         model = assemble(shop, systems, record)
     if out is not None:
         model.save(out)
@@ -103,13 +103,16 @@ def open_shop(
     else:
         canvas = network.canvas if network.reads else canvas_of(problem)
     progress.say(f"  every picture is looked at as {canvas[1]} × {canvas[0]} pixels")
-    return open_workshop(problem, network.at(canvas), metrics, wishes, seed, progress, BoxWorkshop)
+    shop: BoxWorkshop = open_workshop(problem, network.at(canvas), metrics, wishes, seed, progress, BoxWorkshop)
+    if wishes.plan is not None:
+        shop.upside_down = wishes.plan.upside_down
+    return shop
 
 
 def what_ships(shop: BoxWorkshop, chosen: Chosen, classical: Sliding, wishes: Wishes) -> Detector:
     """The chosen network; the classical detector where it is better on validation, unless the user said otherwise."""
     val = shop.problem.rows["val"]
-    network: Detector = chosen.solved.detector
+    network: Detector = chosen.solved.trained
     if wishes.overruled or (wishes.plan is not None and wishes.plan.ships != "classical"):
         return network
     found = classical.found(shop.modality, *pictures(shop, val))
@@ -159,59 +162,26 @@ def test_once(shop: BoxWorkshop, systems: Systems) -> TestResult:
 
 def make_plan(shop: BoxWorkshop, systems: Systems) -> Plan:
     """What was decided, and why."""
-    network, chosen = shop.backbone, systems.chosen
-    solved: SolvedBoxes = chosen.solved
-    settings = solved.strategy.settings()
+    settings = systems.chosen.solved.strategy.settings()
     moves = settings.get("augment") or settings.get("views", 1) > 1
-    return Plan(
-        backbone=network.provenance.name,
-        backbone_sha256=network.provenance.sha256,
-        strategy=registry.plugin_name(solved.strategy),
-        cut=solved.cut,
-        n_stages=network.n_stages,
-        stage_names=tuple(stage.name for stage in network.stages),
-        strength=None,
-        temperature=1.0,
-        val_loss=None,
-        classical=systems.classical.title,
-        seed=shop.seed,
-        reason=chosen.reason,
-        settings=settings,
-        metric=shop.metric.name,
-        metric_title=shop.metric.title,
+    return replace(
+        adapt_head.plan_of(shop, systems.chosen, systems.scratch, systems.classical.title),
         ships="classical" if systems.shipped.classical is not None else "transfer",
-        budget_passes=round(chosen.budget, 2),
-        candidates=chosen.candidates,
-        scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
-        way=shop.runner.way,
-        first=solved.first.settings() if solved.first is not None else {},
         canvas=shop.canvas,
         upside_down=bool(moves and shop.upside_down),
-        crosswise=False,
     )
 
 
-def tell(
+def told(
     shop: BoxWorkshop, systems: Systems, evidence: Evidence, test: TestResult, scales: Scales, out: Path | None
 ) -> Record:
     """Everything that this fit has to say."""
     problem, sure = shop.problem, systems.shipped.confidence
     tested = problem.dataset.select(problem.rows["test"])
-    return Record(
-        data=summarise(problem),
-        findings=problem.findings,
-        task=problem.task,
-        plan=make_plan(shop, systems),
-        provenance=shop.backbone.provenance,
-        evidence=evidence,
-        test=test,
-        mistakes=(),
+    return replace(
+        tell(shop, make_plan(shop, systems), evidence, test, out),
         boxes=measure_boxes(shop.task, test.y, test.scores, sure, scales.resamples(len(test.y)), scales.n_groups),
         slips=picture_slips(shop.task, test.y, test.scores, sure, problem.modality, tested.inputs),
-        seconds=dict(shop.progress.seconds),
-        command=command(problem.dataset, evidence.primary, out),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=library_versions(),
     )
 
 

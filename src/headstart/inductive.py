@@ -30,7 +30,7 @@ from headstart.evidence.weigh import Scales, primary_first, weigh
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
-from headstart.tasks.base import Metric
+from headstart.tasks.base import LinearTask, Metric
 from headstart.wishes import Wishes
 from headstart.workshop import Workshop, load_backbones, open_workshop
 
@@ -212,7 +212,9 @@ def tell(shop: Workshop, plan: Plan, evidence: Evidence, test: TestResult, out: 
         provenance=shop.backbone.provenance,
         evidence=evidence,
         test=test,
-        mistakes=find_mistakes(problem.linear, test, problem.modality, tested.inputs, tested.column("label")),
+        mistakes=find_mistakes(problem.task, test, problem.modality, tested.inputs, tested.column("label"))
+        if isinstance(problem.task, LinearTask)
+        else (),
         seconds=dict(shop.progress.seconds),
         command=command(problem.dataset, evidence.primary, out),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -97,7 +97,14 @@ BACKBONES = Registry(
     ),
 )
 TASKS = Registry(
-    "tasks", "Task", frozenset({"assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"})
+    "tasks",
+    "Task",
+    frozenset(
+        {
+            *("assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"),
+            *("beam", "ctc", "ctc_head", "heard", "ngram"),
+        }
+    ),
 )
 STRATEGIES = Registry("strategies", "Strategy", frozenset({"aligning", "base"}))
 ALIGNMENTS = Registry("alignments", "Alignment", frozenset({"base", "domains", "solve"}))

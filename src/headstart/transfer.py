@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import detection, inductive, traditional, transductive
+from headstart import detection, inductive, traditional, transcription, transductive
 from headstart.data.columns import ROWS
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
@@ -16,6 +16,8 @@ from headstart.evidence.plan import Plan
 from headstart.problem import labelled, pair
 from headstart.progress import Progress
 from headstart.wishes import Wishes
+
+HEADS_OF_THEIR_OWN: dict[str, Any] = {"detection": detection, "transcription": transcription}  # task: its flow
 
 
 def fit(
@@ -77,15 +79,14 @@ def fit(
     if source is not None:
         data, source = pair(data, source, progress)
     dataset = data if source is not None else labelled(data, progress)
-    if dataset.task == "detection" and to is not None:
+    own = HEADS_OF_THEIR_OWN.get(str(dataset.task))
+    if own is not None and to is not None:
         raise PlanError(
-            "--to carries over one label of several, and the data hold boxes. Learn them with `headstart fit DATA`, "
-            "and look at the other domain with `headstart predict`."
+            f"--to carries over one label of several, and the data pose {dataset.task}. Learn them with "
+            "`headstart fit DATA`, and look at the other domain with `headstart predict`."
         )
-    if dataset.task == "detection":
-        return detection.fit(
-            dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
-        )
+    if own is not None:
+        return own.fit(dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress)
     if dataset.modality == ROWS and to is not None:
         raise PlanError(
             "--to adapts texts and pictures. For plain tables make the unlabelled one the data and give the labelled "

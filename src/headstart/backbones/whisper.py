@@ -184,5 +184,3 @@ def _fill(network: Encoder, located: Located) -> None:
             f"The weights in {located.folder} lack {len(missing)} of the encoder's tensors: {listed(missing, 3)}. "
             "Fetch them again, or give the folder of a complete model."
         )
-
-

@@ -23,6 +23,7 @@ from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
 from headstart.engine import freeze
 from headstart.engine.detector import Detector, detect, sized
+from headstart.engine.recognizer import Recognizer, listen
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
@@ -34,8 +35,7 @@ from headstart.modalities.base import Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
-from headstart.tasks.base import LinearHead, LinearTask, Task
-from headstart.tasks.boxes import boxed
+from headstart.tasks.base import LinearHead, LinearTask, Task, one_each
 
 # what the arrays of model.safetensors belong to
 BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
@@ -57,6 +57,7 @@ class Model:
     classical: Classical | None = None  # the classical model, where that is what the run ships
     table: TableModel | None = None  # what predicts from the rows of a plain table
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
+    recognizer: Recognizer | None = None  # what hears words in the frames of the backbone
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -64,7 +65,7 @@ class Model:
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
     _pretrained: Backbone | None = field(default=None, repr=False)
     _backbone: Backbone | None = field(default=None, repr=False)
-    _network: Any = field(default=None, repr=False)  # of the detector
+    _network: Any = field(default=None, repr=False)  # of the detector or recogniser
 
     def __repr__(self) -> str:
         """One line."""
@@ -83,8 +84,8 @@ class Model:
 
     @property
     def linear(self) -> LinearHead:
-        """The head. PlanError for a model of plain tables, and for one that finds boxes."""
-        if self.detector is not None:
+        """The head. PlanError for a model of plain tables, and for one that finds boxes or hears words."""
+        if self.own is not None:
             raise PlanError(f"This works for labels and numbers, and this model gives {self.task.title}.")
         if self.head is None:
             raise PlanError(f"This model takes {self.modality.noun[1]} and has no head on a pretrained network.")
@@ -98,6 +99,11 @@ class Model:
         return self.task
 
     @property
+    def own(self) -> Detector | Recognizer | None:
+        """The head where it cannot be solved, None where it is linear."""
+        return self.detector or self.recognizer
+
+    @property
     def direct(self) -> Classical | TableModel | None:
         """What predicts without a backbone, from items as `Modality.classical_item` gives them; None where one is."""
         return self.classical or self.table
@@ -107,7 +113,7 @@ class Model:
         """The network with what training changed, loaded on first use. RunError when it is not the one adapted."""
         if self._backbone is None:
             found = self.load_pretrained()
-            changes = self.detector.changes if self.detector is not None else self.changes
+            changes = self.own.changes if self.own is not None else self.changes
             if self.detector is not None and self.detector.levels is None:  # it brings its own head
                 self._backbone = found if changes is None else found.adapted(changes)
             elif changes is not None:  # small changes would be lost in bfloat16
@@ -158,7 +164,7 @@ class Model:
         return found
 
     def predict(self, items: Any) -> list[Any]:
-        """A class name, a list of class names or a number for each item (a text, file name, PIL image, row …).
+        """A class name, a list of class names, a number or a transcript for each item (a text, file name, row …).
 
         A detector gives a list of boxes in pixels, those that are sure enough for their class, the surest first.
         """
@@ -166,12 +172,13 @@ class Model:
 
     def shown(self, scores: np.ndarray) -> np.ndarray:
         """The scores that answers are made of: of a detector, what is sure enough; else all."""
-        return scores if self.detector is None else boxed([self.detector.shown(one) for one in scores])
+        return scores if self.detector is None else one_each([self.detector.shown(one) for one in scores])
 
     def predict_proba(self, items: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) in the order of `task.score_names`; for a number (N, 1), the number itself.
 
-        A detector gives (N,) `Detections`, all that it found, with calibrated confidence. `items` is a list of N items,
+        A detector gives (N,) `Detections`, all that it found, with calibrated confidence; a recogniser (N,) `Heard`,
+        words with their times. `items` is a list of N items,
         or one item; for a table's model also a data frame. DataError names the items that cannot be read.
         """
         each = as_items(items) if self.table is None else rows_of(items)
@@ -190,6 +197,8 @@ class Model:
         bar = (progress or Progress()).bar
         if self.detector is not None:
             return self._found(self.detector, stored, bar)
+        if self.recognizer is not None:
+            return self._heard(self.recognizer, stored, bar)
         if not stored:
             return np.empty((0, len(self.task.score_names) or 1), dtype=np.float32)
         if self.direct is not None:
@@ -206,7 +215,13 @@ class Model:
             if self._network is None:
                 self._network = detector.network(self.backbone)
             found = sized(detect(self._network, self.backbone, self.modality, stored, bar), sizes)
-        return boxed([detector.calibrated(one) for one in found])
+        return one_each([detector.calibrated(one) for one in found])
+
+    def _heard(self, recognizer: Recognizer, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
+        """What the recogniser hears in stored sounds."""
+        if self._network is None:
+            self._network = recognizer.network()
+        return recognizer.read(listen(self._network, self.backbone, self.modality, stored, bar))
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.
@@ -256,6 +271,7 @@ class Model:
             "classical": self._classical_card(),
             **({"table": self.table.to_json()} if self.table else {}),
             **({"detector": self.detector.to_json()} if self.detector else {}),
+            **({"recognizer": self.recognizer.to_json()} if self.recognizer else {}),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
@@ -274,10 +290,11 @@ class Model:
             return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
         if self.detector is not None and self.detector.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.detector.classical.state().items()}
-        if self.detector is not None:
-            changes = self.detector.changes.tensors if self.detector.changes else {}
-            head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.detector.head.items()}
-            return head | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
+        if self.own is not None:
+            changes = self.own.changes.tensors if self.own.changes else {}
+            head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.own.head.items()}
+            more = self.recognizer.arrays() if self.recognizer else {}
+            return head | more | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
         if self.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}
         changes = self.changes.tensors if self.changes is not None else {}

@@ -16,6 +16,7 @@ from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
 from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
 from headstart.engine.detector import Detector
+from headstart.engine.recognizer import Recognizer
 from headstart.errors import RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
@@ -66,15 +67,19 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
-    detector = None
+    detector = recognizer = None
+    head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
+    tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
+    changes = Changes(tensors) if tensors else None
+    if card.get("recognizer") is not None:
+        recognizer = Recognizer.restore(card["recognizer"], head, changes, arrays)
+        changes = None
     if card.get("detector") is not None:
-        head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
-        tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
-        detector = Detector.restore(card["detector"], head, Changes(tensors) if tensors else None)
+        detector = Detector.restore(card["detector"], head, changes)
         if card["detector"]["classical"]:
             state = {n.removeprefix(CLASSICAL): array for n, array in arrays.items() if n.startswith(CLASSICAL)}
             detector = replace(detector, classical=Sliding.restore(state))
-        changed = {}
+        changes = None
     table = None
     if card.get("table") is not None:
         state = {n.removeprefix(TABLE): array for n, array in arrays.items() if n.startswith(TABLE)}
@@ -85,8 +90,9 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         head=_head(classical, arrays),
         table=table,
         detector=detector,
+        recognizer=recognizer,
         stages=tuple(card["stages"]),
-        changes=Changes({name: torch.from_numpy(array) for name, array in changed.items()}) if changed else None,
+        changes=changes,
         classical=classical,
         plan=Plan.from_json(artifact.read_json(folder, "plan.json")),
         fingerprint=stands_on.pop("fingerprint", ""),

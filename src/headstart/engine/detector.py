@@ -20,7 +20,8 @@ from headstart.engine.maps import whole_maps
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.tasks.assign import Said
-from headstart.tasks.boxes import Detections, Truth, boxed, none_found, suppressed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections, Truth, none_found, suppressed
 from headstart.tasks.coco import MOST
 from headstart.tasks.pyramid import Levels, Pyramid
 
@@ -209,15 +210,6 @@ def head_cost(backbone: Backbone, levels: Levels | None) -> float:
     return HEAD_WORK * work_of(Pyramid(levels), maps) / work_of(backbone.network, **blank)
 
 
-@dataclass(frozen=True)
-class Trainee:
-    """What training gives: the head's tensors, and what changed in the backbone."""
-
-    head: Mapping[str, Tensor]
-    changes: Changes | None
-    seconds: float
-
-
 def detect(network: Any, backbone: Backbone, modality: Modality, items: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
     """What is found in N stored pictures, (N,) of Detections in relative boxes, of scores as the network gives them.
 
@@ -225,9 +217,9 @@ def detect(network: Any, backbone: Backbone, modality: Modality, items: Sequence
     """
 
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
-        return [boxed(found_in(network, backbone, inputs))]
+        return [one_each(found_in(network, backbone, inputs))]
 
-    found = boxed([none_found((1, 1))] * len(items))
+    found = one_each([none_found((1, 1))] * len(items))
     with bar(len(items), modality.noun[1]) as advance:
         for rows, (some,) in freeze.run(backbone, modality, items, look):
             found[rows] = some
@@ -268,7 +260,7 @@ def of_candidates(boxes: np.ndarray, scores: np.ndarray, suppresses: bool) -> De
 
 def sized(found: Sequence[Detections] | np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
     """N relative detections in pixels of pictures of these widths and heights."""
-    return boxed(
+    return one_each(
         [
             replace(one, boxes=one.boxes * np.array(size * 2, np.float32), size=size)
             for one, size in zip(found, sizes, strict=True)

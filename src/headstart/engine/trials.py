@@ -27,11 +27,12 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
-from headstart.engine.detector import Trainee
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
+from headstart.engine.utterances import Utterances
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
+from headstart.tasks.ctc_head import Frames
 from headstart.tasks.pyramid import Levels
 
 CHANGE, SOURCE_CHANGE, HEAD = "change.", "source-change.", "head."
@@ -79,6 +80,34 @@ def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], 
     return sha.hexdigest()
 
 
+def recognizer_key(strategy: Trained, utterances: Utterances, frames: Frames) -> str:
+    """The same for a recogniser."""
+    decides = {
+        "backbone": utterances.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "texts": [list(utterances.alphabet.characters), frames.to_json()],
+        "seed": utterances.seed,
+        "versions": [__version__, torch.__version__],
+        "precision": str(precision(utterances.backbone)),
+        "cached": len(utterances.views),
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for name, one in sorted((utterances.head or {}).items()):
+        sha.update(name.encode() + one.float().numpy().tobytes())
+    for row in utterances.train:
+        sha.update(f"{utterances.digests[row]} {utterances.y[row]}\n".encode())
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What training a head that cannot be solved gives: the head's tensors, and what changed in the backbone."""
+
+    head: Mapping[str, torch.Tensor]
+    changes: Changes | None
+    seconds: float
+
+
 @dataclass
 class Trials:
     """The trials of one machine; those that a fit asked for are forgotten when it is done."""
@@ -110,7 +139,7 @@ class Trials:
         self._write(key, _tensors(learnt), about)
 
     def trainee(self, key: str) -> Trainee | None:
-        """A detector that was trained to its end, None when there is none or its files are damaged."""
+        """A head that was trained to its end, None when there is none or its files are damaged."""
         kept = self._read(key)
         if kept is None:
             return None
@@ -120,7 +149,7 @@ class Trials:
         return Trainee(head, Changes(changes) if about["changed"] else None, about["seconds"])
 
     def put_trainee(self, key: str, trainee: Trainee) -> None:
-        """Keep a trained detector; where the disk refuses, it is only not kept."""
+        """Keep a trained head; where the disk refuses, it is only not kept."""
         changes = trainee.changes.tensors if trainee.changes else {}
         tensors = {f"{HEAD}{name}": one.contiguous() for name, one in trainee.head.items()}
         tensors |= {f"{CHANGE}{name}": one.contiguous() for name, one in changes.items()}

@@ -18,8 +18,8 @@ from headstart.evidence.calibration import Bin
 from headstart.evidence.intervals import PERCENTILES
 from headstart.evidence.sureness import Judged
 from headstart.evidence.words import wilson
-from headstart.tasks.base import Task, Weights
-from headstart.tasks.boxes import Detections, Objects, boxed, overlaps
+from headstart.tasks.base import Task, Weights, one_each
+from headstart.tasks.boxes import Detections, Objects, overlaps
 from headstart.tasks.coco import RECALLS, in_pixels, precision_recall
 from headstart.tasks.detection import matched
 from headstart.tasks.metrics import bin_index
@@ -90,7 +90,7 @@ def measure_boxes(
 def shown(found: np.ndarray, sure: Sequence[Sure]) -> np.ndarray:
     """Of calibrated Detections (N,) those that reach the threshold of their class."""
     least = np.array([one.threshold for one in sure], dtype=np.float64)
-    return boxed([one.take(one.confidence >= least[one.classes]) for one in found])
+    return one_each([one.take(one.confidence >= least[one.classes]) for one in found])
 
 
 class _Counting(NamedTuple):

@@ -17,6 +17,7 @@ from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import BoxEvidence
 from headstart.evidence.gap import Clouds
+from headstart.evidence.mishearings import SpeechEvidence, Utterance
 from headstart.evidence.plan import Plan
 from headstart.evidence.sides import Sides
 from headstart.evidence.slips import Slip
@@ -72,6 +73,8 @@ class Record:
     tables: Sides | None = None  # how the columns of two tables differ
     boxes: BoxEvidence | None = None  # of a detector, beside its metrics
     slips: tuple[Slip, ...] = ()  # its worst ones, as pictures
+    speech: SpeechEvidence | None = None  # of a recogniser, beside its metrics
+    utterances: tuple[Utterance, ...] = ()  # those with the most errors
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
@@ -92,6 +95,7 @@ class Record:
             **({"adaptation": self.adaptation.to_json()} if self.adaptation else {}),
             **({"tables": asdict(self.tables)} if self.tables else {}),
             **({"boxes": self.boxes.to_json()} if self.boxes else {}),
+            **({"speech": self.speech.to_json()} if self.speech else {}),
         }
 
 

@@ -16,7 +16,8 @@ from sklearn.cluster import KMeans
 from headstart.evidence.gradients import cells
 from headstart.evidence.windows import Shape, Template, Windows, fit_template, moved
 from headstart.modalities.base import Modality
-from headstart.tasks.boxes import Detections, boxed, none_found, suppressed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections, none_found, suppressed
 
 SIDE = 320  # pixels of a picture's longer side, as it is looked at
 CELLS, FEWEST_CELLS = 6, 3  # along a window's longer side; along any side
@@ -38,7 +39,7 @@ class Sliding:
 
     def found(self, modality: Modality, items: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
         """Detections (N,) in stored items, in pixels of upright pictures of these sizes (width, height)."""
-        return boxed([self._found(modality, item, size) for item, size in zip(items, sizes, strict=True)])
+        return one_each([self._found(modality, item, size) for item, size in zip(items, sizes, strict=True)])
 
     def state(self) -> dict[str, np.ndarray]:
         """Every array of it, by name, as safetensors can hold them."""

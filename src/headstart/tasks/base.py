@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 Weights = np.ndarray  # (B, N): how often each example counts in each of B resamples
 
 
+def one_each(each: Sequence[Any]) -> np.ndarray:
+    """One object an example (what a picture holds, what a recording says) as an array (N,) that rows are taken of."""
+    array = np.empty(len(each), dtype=object)
+    for row, one in enumerate(each):
+        array[row] = one
+    return array
+
+
 @dataclass(frozen=True)
 class LinearHead:
     """logits = X @ weight.T + bias, for features X (N, D)."""

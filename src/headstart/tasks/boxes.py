@@ -6,9 +6,8 @@ left corner at (0, 0); where a function says "relative", it is in shares of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -51,14 +50,6 @@ class Detections:
 def none_found(size: tuple[int, int]) -> Detections:
     """No detections in a picture of this size."""
     return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), size)
-
-
-def boxed(each: Sequence[Any]) -> np.ndarray:
-    """One `Objects` or `Detections` a picture as an array (N,) of objects, that rows can be taken of."""
-    array = np.empty(len(each), dtype=object)
-    for row, one in enumerate(each):
-        array[row] = one
-    return array
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:

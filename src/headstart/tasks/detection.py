@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import DataError
-from headstart.tasks.base import Metric, Task, Weights
-from headstart.tasks.boxes import Detections, Objects, boxed, overlaps, suppressed
+from headstart.tasks.base import Metric, Task, Weights, one_each
+from headstart.tasks.boxes import Detections, Objects, overlaps, suppressed
 from headstart.tasks.classification import class_indices, natural_order
 from headstart.tasks.coco import MOST, Matched
 
@@ -50,7 +50,7 @@ class Detection(Task):
 
     def encode(self, labels: Sequence[dict[str, Any]]) -> np.ndarray:
         """Objects (N,), in a fixed order; DataError for a name that is not one of the class names."""
-        return boxed([self._objects(label) for label in labels])
+        return one_each([self._objects(label) for label in labels])
 
     def _objects(self, label: dict[str, Any]) -> Objects:
         boxes = sorted(label["boxes"], key=lambda one: (one["name"], one["x"], one["y"], one["width"], one["height"]))
@@ -74,7 +74,7 @@ class Detection(Task):
             share[own] = [len(np.unique(pictures[row])) / len(y) for row in near]
         kept = suppressed(boxes[rows], classes[rows], share, USUAL, MOST)
         usual = Detections(boxes[rows[kept]], classes[rows[kept]], share[kept], (1, 1))
-        return boxed([usual] * n)
+        return one_each([usual] * n)
 
     def decode(self, scores: np.ndarray) -> list[list[dict[str, Any]]]:
         """For each picture a list of {"name", "x", "y", "width", "height", "confidence"}, in pixels, the surest first.

@@ -28,7 +28,8 @@ from headstart.engine.maps import whole_maps
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
-from headstart.tasks.boxes import Detections, boxed
+from headstart.tasks.base import one_each
+from headstart.tasks.boxes import Detections
 
 Answer = dict[str, Any]  # what one model says of one item, as JSON
 
@@ -163,9 +164,11 @@ class BoxPass(Pass):
             for member, found in self._batch(lane, inputs, [asked[i] for i in positions]):
                 detector = member.model.detector
                 assert detector is not None, "a member of this pass is a detector"
-                calibrated = [detector.calibrated(one) for one in sized(boxed(found), [items[i][1] for i in positions])]
+                calibrated = [
+                    detector.calibrated(one) for one in sized(one_each(found), [items[i][1] for i in positions])
+                ]
                 wanted = [row for row, i in enumerate(positions) if member.name in asked[i]]
-                yield member, positions[wanted].tolist(), boxed([calibrated[row] for row in wanted])
+                yield member, positions[wanted].tolist(), one_each([calibrated[row] for row in wanted])
 
     def _batch(
         self, lane: int, inputs: dict[str, Tensor], asked: Sequence[AbstractSet[str]]

@@ -1,4 +1,4 @@
-"""Train a detector on what is above a cut, from cached maps or from the pictures themselves; Lightning runs the loop.
+"""Train a head that cannot be solved, and what is above a cut; from cached outputs or from items. Lightning loops.
 
 A head that was trained alone is where training of the stages below it starts from (LP-FT, Kumar et al. 2022,
 arXiv:2202.10054). What is kept is an average of the weights over the last steps (Polyak & Juditsky 1992), which finds
@@ -8,8 +8,9 @@ boxes better than the last step's own, and spares looking at validation in every
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,32 +22,48 @@ from headstart.backbones.resume import Resumable
 from headstart.engine import loop
 from headstart.engine.allocator import keep_memory
 from headstart.engine.batching import Epochs
-from headstart.engine.detector import Trainee, build
 from headstart.engine.learner import Learner
-from headstart.engine.lesson import resumable
-from headstart.engine.scenes import Scene, Scenes
+from headstart.engine.lesson import Taught, precision, resumable
+from headstart.engine.trials import Trainee
 from headstart.strategies.base import Trained
-from headstart.tasks.pyramid import Levels
 
 AVERAGED = 0.98  # of the average stays in every step, once there were many
 LONGEST_GRADIENT = 10.0
 
 
-def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, class_names: Sequence[str]) -> Trainee:
-    """Train on the scenes; what is random is drawn from (seed, epoch, row) alone."""
+class Examples(Taught, Protocol):
+    """What a head learns from: pictures with boxes, sounds with transcripts."""
+
+    @property
+    def head(self) -> Mapping[str, Tensor] | None:
+        """A trained head to start from."""
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """File to go on from, and to keep now and then."""
+
+    def batch(self, rows: Sequence[int] | np.ndarray, draw: Sequence[np.random.Generator] | None = None) -> Any:
+        """A batch with `inputs`, `maps` and `truth`: plain items, or each in a view that its generator draws."""
+
+
+def train_head(strategy: Trained, examples: Examples, build: Callable[[Resumable], Any]) -> Trainee:
+    """Train what `build` puts on the network above the cut; what is random is drawn from (seed, epoch, row) alone.
+
+    What is built has a `head`, takes (inputs, maps), and has a `loss` of what it gives and of the batch's `truth`.
+    """
     keep_memory()
     start = time.perf_counter()
-    torch.manual_seed(scenes.seed)
-    upper = resumable(strategy, scenes)
-    network = build(upper, levels, class_names)
-    if scenes.head is not None:
-        network.head.load_state_dict(dict(scenes.head))
-    module = Detecting(strategy, scenes, upper, network)
+    torch.manual_seed(examples.seed)
+    upper = resumable(strategy, examples)
+    network = build(upper)
+    if examples.head is not None:
+        network.head.load_state_dict(dict(examples.head))
+    module = HeadLearner(strategy, examples, upper, network)
     average = Average(module)
-    rows: Any = range(len(scenes.items))
+    rows: Any = range(len(examples.items))
     loader = DataLoader(
         rows,
-        batch_sampler=Epochs(strategy, scenes, average.n_epochs),
+        batch_sampler=Epochs(strategy, examples, average.n_epochs),
         collate_fn=lambda rows: module.collate(rows, average.n_epochs()),
         generator=torch.Generator(),  # or else it draws from the one that dropout uses
     )
@@ -55,36 +72,36 @@ def train_detector(strategy: Trained, scenes: Scenes, levels: Levels | None, cla
         loader,
         average,
         epochs=strategy.epochs,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
-        checkpoint=scenes.checkpoint,
+        precision=precision(examples.backbone),
+        checkpoint=examples.checkpoint,
         clip=LONGEST_GRADIENT,
     )
     module.cpu()
     module.load_state_dict(average.state, strict=False)
     head = {name: one.detach().clone() for name, one in module.network.head.state_dict().items()}
-    cut = strategy.cut(scenes.backbone.n_stages)
-    changes = strategy.changes(upper) if cut < scenes.backbone.n_stages else None
+    cut = strategy.cut(examples.backbone.n_stages)
+    changes = strategy.changes(upper) if cut < examples.backbone.n_stages else None
     return Trainee(head, changes, time.perf_counter() - start)
 
 
-class Detecting(Learner):
-    """Stages above a cut under a detector's head."""
+class HeadLearner(Learner):
+    """Stages above a cut under a head that cannot be solved."""
 
-    def __init__(self, strategy: Trained, scenes: Scenes, upper: Resumable, network: Any) -> None:
-        super().__init__(strategy, scenes, upper)
-        self.scenes, self.network = scenes, network
+    def __init__(self, strategy: Trained, examples: Examples, upper: Resumable, network: Any) -> None:
+        super().__init__(strategy, examples, upper)
+        self.examples, self.network = examples, network
 
     def beside(self) -> list[nn.Parameter]:
         """The head's."""
         return list(self.network.head.parameters())
 
-    def collate(self, rows: Sequence[int], epoch: int) -> Scene:
-        """A training batch of these rows, each in a view or frame drawn for it and for this epoch."""
+    def collate(self, rows: Sequence[int], epoch: int) -> Any:
+        """A training batch of these rows, each in a view drawn for it and for this epoch."""
         moves = self.strategy.augment or self.strategy.views > 1
-        draw = [np.random.default_rng([self.scenes.seed, epoch, int(row)]) for row in rows]
-        return self.scenes.batch(rows, draw if moves else None)
+        draw = [np.random.default_rng([self.examples.seed, epoch, int(row)]) for row in rows]
+        return self.examples.batch(rows, draw if moves else None)
 
-    def training_step(self, batch: Scene, batch_index: int) -> Tensor:
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Mean loss of the batch."""
         raw = self.network(batch.inputs, batch.maps)
         with torch.autocast(self.device.type, enabled=False):
@@ -94,11 +111,11 @@ class Detecting(Learner):
 class Average(pl.Callback):
     """The running average of what is trained, and the checkpoints."""
 
-    def __init__(self, module: Detecting) -> None:
+    def __init__(self, module: HeadLearner) -> None:
         self.module = module
         self.state: dict[str, Tensor] = {}
         self.n_steps = self.epochs_done = 0
-        self.checkpoints = loop.Checkpoints(module.scenes.checkpoint)
+        self.checkpoints = loop.Checkpoints(module.examples.checkpoint)
 
     def n_epochs(self) -> int:
         """How many are done; Lightning's own count is not yet right when a resumed run draws its first batch."""

@@ -1,0 +1,183 @@
+"""A recogniser: the stages of a backbone, a head that reads them, and what it hears in recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from headstart.backbones.base import Backbone
+from headstart.backbones.changes import Changes
+from headstart.backbones.costs import work_of
+from headstart.backbones.resume import Resumable
+from headstart.engine import freeze
+from headstart.engine.maps import whole_maps
+from headstart.engine.utterances import Texts
+from headstart.errors import PlanError
+from headstart.modalities.base import Modality
+from headstart.modalities.waves import RATE
+from headstart.tasks.base import one_each
+from headstart.tasks.beam import BeamSearch, Language
+from headstart.tasks.ctc import Alphabet, greedy, heard
+from headstart.tasks.ctc_head import CtcHead, Frames
+from headstart.tasks.heard import Heard
+from headstart.tasks.ngram import WordModel
+
+LANGUAGE = "language."  # before the names of the word model's arrays
+
+
+class OnFrames(nn.Module):
+    """A head that writes characters on the stages of a backbone above a cut."""
+
+    def __init__(self, upper: Resumable | None, frames: Frames) -> None:
+        super().__init__()
+        self.upper, self.frames = upper, frames  # no `upper`: outputs come from a backbone that others run
+        self.head = CtcHead(frames)
+
+    def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(log-probabilities (N, T, K), frames (N,) that count)."""
+        assert self.upper is not None, "a head that only predicts is given what stages hand on"
+        whole = self.upper.whole(inputs, self.frames.stages, maps)
+        return self.read(self.upper.backbone[0], inputs, whole)
+
+    def loss(self, raw: tuple[Tensor, Tensor], truth: Texts) -> Tensor:
+        """Mean loss a character of a batch."""
+        return self.head.loss(*raw, *truth)
+
+    def read(
+        self, backbone: Backbone, inputs: Mapping[str, Tensor], whole: Mapping[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The same of outputs (N, T, D) by stage."""
+        each = [backbone.unpad(whole[stage], inputs) for stage in self.frames.stages]
+        lengths = torch.tensor([len(one) for one in each[0]], device=each[0][0].device)
+        return self.head([pad_sequence(some, batch_first=True) for some in each], lengths), lengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognizer:
+    """What a run keeps of a recogniser: how it is built, what was learnt, and how its frames are read."""
+
+    alphabet: Alphabet
+    frames: Frames
+    head: Mapping[str, Tensor] = field(repr=False)  # the head's tensors
+    changes: Changes | None = None  # what training changed in the backbone
+    language: Language | None = None  # the words of the transcripts, where they helped on validation
+    beam: bool = False  # whether texts are searched for rather than paths
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the tensors, as plain JSON values."""
+        return {
+            "characters": list(self.alphabet.characters),
+            "frames": self.frames.to_json(),
+            "language": {"weight": self.language.weight, "bonus": self.language.bonus} if self.language else None,
+            "beam": self.beam,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The word model's arrays, by name."""
+        return {f"{LANGUAGE}{k}": v for k, v in self.language.words.state().items()} if self.language else {}
+
+    @classmethod
+    def restore(
+        cls,
+        saved: Mapping[str, Any],
+        head: Mapping[str, Tensor],
+        changes: Changes | None,
+        arrays: Mapping[str, np.ndarray],
+    ) -> Recognizer:
+        """The inverse of `to_json` and `arrays`, with the tensors."""
+        language = None
+        if saved["language"]:
+            state = {n.removeprefix(LANGUAGE): array for n, array in arrays.items() if n.startswith(LANGUAGE)}
+            language = Language(words=WordModel.restore(state), **saved["language"])
+        return cls(
+            alphabet=Alphabet(tuple(saved["characters"])),
+            frames=Frames.from_json(saved["frames"]),
+            head=head,
+            changes=changes,
+            language=language,
+            beam=saved["beam"],
+        )
+
+    def network(self) -> OnFrames:
+        """The head, ready to predict from what stages hand on."""
+        network = OnFrames(None, self.frames)
+        network.head.load_state_dict(dict(self.head))
+        return network.eval().requires_grad_(False)
+
+    def read(self, said: Sequence[Said]) -> np.ndarray:
+        """Frames of N recordings as what is heard in them, (N,) of Heard."""
+        search = BeamSearch(self.alphabet, self.language) if self.beam else None
+        return one_each([self._heard(one, search) for one in said])
+
+    def _heard(self, said: Said, search: BeamSearch | None) -> Heard:
+        ids = greedy(said.log_probs) if search is None else search.decode(said.log_probs)
+        return heard(said.log_probs, ids, self.alphabet, said.frame_s)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a head says of each frame of one recording."""
+
+    log_probs: np.ndarray  # (T, K)
+    frame_s: float  # seconds a frame
+
+
+def frames_of(backbone: Backbone, n_out: int, example: Any) -> Frames:
+    """A head on every stage that hands on frames of the last stage's width; PlanError where that is none."""
+    inputs = backbone.collate([example])
+    whole = whole_maps(backbone, inputs, range(backbone.n_stages))
+    width = whole[backbone.n_stages - 1].shape[-1]
+    shape = whole[backbone.n_stages - 1].shape
+    if len(shape) != 3:
+        raise PlanError(
+            f"The stages of {backbone.provenance.name} hand on no frames, and transcripts need them. "
+            "Use a speech encoder, such as 'whisper-tiny.en'."
+        )
+    stages = tuple(stage for stage, one in whole.items() if one.shape == shape)
+    return Frames(stages=stages, width=int(width), n_out=n_out)
+
+
+def head_cost(backbone: Backbone, frames: Frames, example: Any) -> float:
+    """What a head's forward pass costs, as a share of the backbone's."""
+    inputs = backbone.collate([example])
+    whole = whole_maps(backbone, inputs, frames.stages)
+    each = [whole[stage].float() for stage in frames.stages]
+    lengths = torch.tensor([each[0].shape[1]])
+    return work_of(CtcHead(frames).eval(), each, lengths) / work_of(backbone.network, **inputs)
+
+
+def listen(
+    network: OnFrames, backbone: Backbone, modality: Modality, items: Sequence[Any], bar: freeze.Bar
+) -> list[Said]:
+    """What a head says of N stored recordings."""
+    seconds: dict[int, float] = {}
+
+    def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
+        return list(log_probs_of(network, backbone, inputs))
+
+    def time(position: int, opened: Any) -> Any:
+        seconds[position] = len(opened) / RATE
+        return opened
+
+    said: list[Any] = [None] * len(items)
+    with bar(len(items), modality.noun[1]) as advance:
+        for rows, each in freeze.run(backbone, modality, items, look, change=time):
+            for row, one in zip(rows, each, strict=True):
+                said[row] = Said(one, seconds[int(row)] / len(one))
+            advance(len(rows))
+    return said
+
+
+@torch.inference_mode()
+def log_probs_of(network: OnFrames, backbone: Backbone, inputs: Mapping[str, Tensor]) -> Iterator[np.ndarray]:
+    """Log-probabilities (T, K) of each recording of a batch."""
+    whole = whole_maps(backbone, inputs, network.frames.stages)
+    log_probs, lengths = network.read(backbone, inputs, whole)
+    for one, n in zip(log_probs, lengths.tolist(), strict=True):
+        yield one[:n].float().numpy(force=True)
