@@ -127,18 +127,17 @@ def test_the_word_model_is_a_distribution_that_prefers_what_it_has_read() -> Non
 
 def test_a_head_reads_each_utterance_as_if_it_were_alone() -> None:
     torch.manual_seed(0)
-    head = CtcHead(Frames(stages=(0, 2), width=6, n_out=4, hidden=8, convolutions=2)).eval()
+    head = CtcHead(Frames(stage=0, width=6, n_out=4, hidden=8)).eval()
     lengths = torch.tensor([9, 5])
-    each = [torch.randn(2, 9, 6) for _ in range(2)]
-    both = head(each, lengths)
-    alone = head([one[1:, :5] for one in each], lengths[1:])
+    frames = torch.randn(2, 9, 6)
+    both, alone = head(frames, lengths), head(frames[1:, :5], lengths[1:])
     torch.testing.assert_close(both[1, :5], alone[0])
 
 
 def test_training_silences_some_frames_and_prediction_none() -> None:
     torch.manual_seed(0)
-    head = CtcHead(Frames(stages=(0,), width=6, n_out=4, hidden=8))
-    frames, lengths = [torch.randn(1, 80, 6)], torch.tensor([80])
+    head = CtcHead(Frames(stage=0, width=6, n_out=4, hidden=8))
+    frames, lengths = torch.randn(1, 80, 6), torch.tensor([80])
     hidden = torch.stack([head._silenced(lengths, 80)[0] for _ in range(50)])
     assert 0 < hidden.float().mean() < 0.5
     head.eval()
@@ -147,9 +146,9 @@ def test_training_silences_some_frames_and_prediction_none() -> None:
 
 def test_the_loss_is_torchs_own_a_character() -> None:
     torch.manual_seed(0)
-    head = CtcHead(Frames(stages=(0,), width=6, n_out=4, hidden=8)).eval()
+    head = CtcHead(Frames(stage=0, width=6, n_out=4, hidden=8)).eval()
     lengths = torch.tensor([12, 10, 2])
-    log_probs = head([torch.randn(3, 12, 6)], lengths)
+    log_probs = head(torch.randn(3, 12, 6), lengths)
     texts, n = torch.tensor([[1, 2, 3], [2, 2, 0], [1, 2, 3]]), torch.tensor([3, 2, 3])
     own = head.loss(log_probs, lengths, texts, n)
     each = [

@@ -47,6 +47,7 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     """The best way on validation: the head alone first, and then what else the budget allows."""
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
+    depth = shop.profile()
     asked = ways_of(shop, wishes)
     budget = adapt.passes(shop, wishes.budget) if wishes.budget is not None else default_budget(shop)
     with shop.progress.step("try strategies"):
@@ -56,6 +57,7 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     return Chosen(
         solved=chosen.solved,
         val_scores=chosen.scores,
+        depth=depth,
         candidates=tuple(adapt.candidate(shop, one, chosen) for one in tried),
         budget=budget,
         reason=adapt.reason_for(shop, chosen, final),
@@ -92,13 +94,13 @@ def search(shop: HeadWorkshop, asked: Sequence[Trained], budget: float) -> list[
     alone = next((way for way in asked if isinstance(way, Frozen)), shop.at_cut(shop.backbone.n_stages))
     first = within(shop, alone, budget * (recipe.first_share if more else 1))
     if first is None or first.epochs < recipe.enough:  # a head that has not learnt is nothing to start from
-        first = within(shop, alone, budget, recipe.enough) or replace(alone, epochs=recipe.fewest)
+        first = within(shop, alone, budget, recipe.enough) or replace(alone, epochs=shop.fewest_epochs(alone))
     tried = [run(shop, first)]
     for number, way in enumerate(more):
         left = budget - sum(one.cost for one in tried)
         fitted = within(shop, way, left / (len(more) - number))
         if fitted is None and len(asked) == 1:  # it was named: it runs whatever it costs
-            fitted = replace(way, epochs=recipe.fewest)
+            fitted = replace(way, epochs=shop.fewest_epochs(way))
         if fitted is not None:
             tried.append(run(shop, fitted))
     return tried
@@ -106,7 +108,7 @@ def search(shop: HeadWorkshop, asked: Sequence[Trained], budget: float) -> list[
 
 def within(shop: HeadWorkshop, way: Trained, budget: float, most: int | None = None) -> Trained | None:
     """The way for as many epochs as the budget allows, up to `most`; None where it allows too few."""
-    for epochs in range(most or shop.most_epochs(way), shop.recipe.fewest - 1, -1):
+    for epochs in range(most or shop.most_epochs(way), shop.fewest_epochs(way) - 1, -1):
         fitted = replace(way, epochs=epochs)
         if cost(shop, fitted) <= budget:
             return fitted
@@ -137,6 +139,7 @@ def _again(shop: HeadWorkshop, plan: Plan) -> Chosen:
     return Chosen(
         solved=tried.solved,
         val_scores=tried.scores,
+        depth=plan.depth,
         candidates=plan.candidates,
         budget=plan.budget_passes,
         reason=plan.reason,
@@ -164,10 +167,12 @@ def plan_of(shop: HeadWorkshop, chosen: Chosen, scratch: SolvedHead | None, clas
         metric=shop.metric.name,
         metric_title=shop.metric.title,
         budget_passes=round(chosen.budget, 2),
+        depth=chosen.depth,
         candidates=chosen.candidates,
         scratch=scratch.strategy.settings() if scratch is not None else {},
         way=shop.runner.way,
         first=solved.first.settings() if solved.first is not None else {},
+        reads=shop.reads,
         crosswise=False,
     )
 
@@ -181,6 +186,6 @@ def from_scratch(shop: HeadWorkshop, chosen: Chosen, wishes: Wishes) -> SolvedHe
     else:
         spent = sum(cost(shop, way) for way in (chosen.solved.strategy, chosen.solved.first) if way is not None)
         plain = shop.with_random_weights()
-        one = within(shop, plain, shop.recipe.scratch_share * spent) or replace(plain, epochs=shop.recipe.fewest)
+        one = within(shop, plain, shop.recipe.scratch_share * spent) or replace(plain, epochs=shop.fewest_epochs(plain))
     with shop.progress.step("from scratch"):
         return shop.train(one).solved

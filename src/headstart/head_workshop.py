@@ -14,6 +14,7 @@ from headstart.engine.fastest import fastest
 from headstart.engine.trials import Trainee
 from headstart.engine.ways import light, run_as
 from headstart.evidence.depth import Probed
+from headstart.evidence.plan import DepthPoint
 from headstart.evidence.planner import Tried
 from headstart.strategies.base import Strategy, Trained
 from headstart.strategies.frozen import Frozen
@@ -69,9 +70,22 @@ class HeadWorkshop(Workshop):
     def cuts(self) -> tuple[int, ...]:
         """The cuts that are worth trying, the head alone first."""
 
+    def profile(self) -> tuple[DepthPoint, ...]:
+        """What a head says of validation on each depth that it may read, before ways are searched for; none if all."""
+        return ()
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The stages that the head reads, where they were chosen."""
+        return ()
+
     def most_epochs(self, way: Trained) -> int:
         """After which a training has learnt what it can."""
         return self.recipe.most
+
+    def fewest_epochs(self, way: Trained) -> int:
+        """Below which a training is not worth its while."""
+        return self.recipe.fewest
 
     @abstractmethod
     def at_cut(self, freeze: int) -> Trained:
@@ -102,17 +116,22 @@ class HeadWorkshop(Workshop):
         rows = self.problem.rows["train"]
         if n_train is not None and n_train < len(rows):
             rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[:n_train])
-        lesson = self.lesson_for(strategy, rows, self.work.caches(strategy, len(rows)) if cache is None else cache)
+        trainee = self.trainee(strategy, rows, self.work.caches(strategy, len(rows)) if cache is None else cache)
+        if isinstance(strategy, Frozen) and n_train is None:
+            self.first = (strategy, trainee)
+        return self.told(strategy, trainee, len(rows))
+
+    def trainee(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Trainee:
+        """What training on these rows gives, or gave an interrupted fit."""
+        lesson = self.lesson_for(strategy, rows, cache)
         key = self.key(strategy, lesson)
         trainee = self.trials.trainee(key)
         if trainee is None:
             trainee = self.teach(strategy, replace(lesson, checkpoint=self.trials.checkpoint(key)))
             self.trials.put_trainee(key, trainee)
-        if isinstance(strategy, Frozen) and n_train is None:
-            self.first = (strategy, trainee)
-        return self._told(strategy, trainee, len(rows))
+        return trainee
 
-    def _told(self, strategy: Trained, trainee: Trainee, n_train: int) -> Tried:
+    def told(self, strategy: Trained, trainee: Trainee, n_train: int) -> Tried:
         """What validation says of a training."""
         trained, scores = self.made(trainee)
         solved = SolvedHead(

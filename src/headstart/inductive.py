@@ -13,6 +13,7 @@ import numpy as np
 
 from headstart import adapt, registry
 from headstart.adapt import Chosen
+from headstart.backbones.base import Backbone
 from headstart.data.audit import class_counts
 from headstart.data.dataset import Dataset
 from headstart.data.threads import in_threads
@@ -20,14 +21,16 @@ from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import test_table
+from headstart.evidence import words
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.baselines import Classical, fit_classical
+from headstart.evidence.lengths import N_COMPARED, compare_lengths
 from headstart.evidence.plan import Plan
 from headstart.evidence.planner import Solved
 from headstart.evidence.record import DataSummary, Record, find_mistakes, library_versions
 from headstart.evidence.transferability import score_features
-from headstart.evidence.weigh import Scales, primary_first, weigh
-from headstart.problem import Problem, pose
+from headstart.evidence.weigh import Scales, defined_on, primary_first, weigh
+from headstart.problem import Problem, pose, some_of_each
 from headstart.progress import Progress
 from headstart.report.html import render
 from headstart.tasks.base import LinearTask, Metric
@@ -65,6 +68,7 @@ def fit(
         wishes.check(network.n_stages)
     problem = pose(dataset, seed, progress, wishes.crosswise)
     metrics = primary_first(problem.linear.metrics(), primary)
+    networks = [of_best_length(problem, network, metrics, wishes, seed, progress) for network in networks]
     shop = best_backbone([open_workshop(problem, network, metrics, wishes, seed, progress) for network in networks])
     with progress.step("classical baseline"):
         items = in_threads(problem.modality.classical_item, problem.dataset.inputs)
@@ -107,6 +111,32 @@ def scales_of(problem: Problem, metrics: tuple[Metric, ...], asked_for: str | No
         groups=problem.groups("test"),
         seed=seed,
     )
+
+
+def of_best_length(
+    problem: Problem, network: Backbone, metrics: tuple[Metric, ...], wishes: Wishes, seed: int, progress: Progress
+) -> Backbone:
+    """The network on a clip's own length, or on clips filled up as it was trained: as probes on some examples say."""
+    padded = network.padded()
+    if padded is None or (wishes.plan is not None and not wishes.plan.padded):
+        return network
+    if wishes.plan is not None:
+        return padded
+    rows = np.unique(np.concatenate([problem.rows["train"], problem.rows["val"]]))
+    rows = rows[some_of_each(problem.y[rows], N_COMPARED, seed)]
+    items, digests = [problem.dataset.inputs[row] for row in rows], [problem.digests[row] for row in rows]
+    y = problem.y[rows]
+    metric = defined_on(metrics, problem.linear, y, y)
+    with progress.step("compare lengths"):
+        found = compare_lengths(
+            network, padded, problem.modality, items, digests, y, (problem.linear, metric, seed), progress
+        )
+    progress.say(
+        f"  on {len(rows)} of the {problem.modality.noun[1]}: {metric.title} {words.score(found.own)} at their own "
+        f"length, {words.score(found.padded)} filled up with silence as in training: "
+        f"{'filled up, which costs more time' if found.pays else 'their own length is kept'}"
+    )
+    return padded if found.pays else network
 
 
 def best_backbone(shops: Sequence[Workshop]) -> Workshop:
@@ -196,6 +226,7 @@ def make_plan(shop: Workshop, systems: Systems, wishes: Wishes) -> Plan:
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
         way=shop.runner.way,
+        padded=bool(network.preprocessing.get("padded")),
         crosswise=wishes.crosswise,
     )
 

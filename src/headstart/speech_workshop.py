@@ -10,10 +10,12 @@ import numpy as np
 
 from headstart.backbones.base import Backbone
 from headstart.engine.maps import Maps, cached_maps, sounds_fit_on_disk
-from headstart.engine.recognizer import OnFrames, Recognizer, Said, frames_of, head_cost, listen
+from headstart.engine.recognizer import OnFrames, Recognizer, Said, depths_of, head_cost, listen
 from headstart.engine.trials import Trainee, recognizer_key
 from headstart.engine.utterances import Sayings, Utterances
 from headstart.engine.ways import in_float32, run_as
+from headstart.evidence.mishearings import calibrated
+from headstart.evidence.plan import DepthPoint
 from headstart.evidence.planner import Work
 from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.strategies.base import Trained
@@ -29,18 +31,25 @@ from headstart.tasks.transcription import Transcription
 
 RECIPE = Recipe(
     what="transcripts",
-    passes=60.0,
-    items=30_000,
-    first_share=0.5,
+    passes=24.0,
+    items=6_000,
+    first_share=0.7,
     scratch_share=1.0,
-    fewest=4,
-    enough=30,
-    most=80,
+    fewest=2,
+    enough=4,
+    most=400,
 )
+PROFILE_STEPS, FEWEST_STEPS = 150, 150  # of a head on each depth; of any that starts from nothing
+STEPS, STEPS_AFTERWARDS = 400, 200  # of a head on each depth; of a training; of one that goes on
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
-ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
+ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 16}
+
+
+def epochs_of(steps: int, n_train: int) -> int:
+    """In which a training takes about so many steps."""
+    return max(1, round(steps * ON_FRAMES["batch_size"] / max(1, n_train)))
 
 
 class Reading(NamedTuple):
@@ -57,6 +66,7 @@ class SpeechWorkshop(HeadWorkshop):
     """A problem of transcripts and a speech encoder, with everything that strategies share."""
 
     recipe = RECIPE
+    read: int | None = None  # the stage that the head reads, once it is chosen
 
     @property
     def task(self) -> Transcription:
@@ -75,26 +85,68 @@ class SpeechWorkshop(HeadWorkshop):
         return self.modality.open(self.items[int(self.problem.rows["train"][0])], self.backbone.detail)
 
     @cached_property
+    def depths(self) -> dict[int, int]:
+        """The stages that a head can read, those that hand on frames; and the width of these."""
+        return depths_of(self.backbone, self.example)
+
+    @property
     def frames(self) -> Frames:
-        """What the head reads and writes."""
-        return frames_of(self.backbone, len(self.alphabet), self.example)
+        """What the head reads and writes: the stage that was chosen, else the last."""
+        stage = max(self.depths) if self.read is None else self.read
+        return Frames(stage=stage, width=self.depths[stage], n_out=len(self.alphabet))
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The stage that the head reads."""
+        return (self.frames.stage,)
+
+    def profile(self) -> tuple[DepthPoint, ...]:
+        """A head trained for a short while on each stage; the one that is best on validation is read from now on.
+
+        Deep stages of a network that was trained on another language know its words, and shallow ones sounds.
+        """
+        if len(self.depths) == 1:
+            return ()
+        rows = self.problem.rows["train"]
+        short = Frozen(**ON_FRAMES, epochs=epochs_of(PROFILE_STEPS, len(rows)))
+        found = []
+        with self.progress.step("depth profile"):
+            for stage in self.depths:
+                self.read = stage
+                tried = self.told(short, self.trainee(short, rows, cache=True), len(rows))
+                found.append(DepthPoint(stages=(stage,), name=self.backbone.stages[stage].name, score=tried.score))
+                self.progress.say(f"  a head on {found[-1].name}: {self.metric.title} {tried.score.value:.3f}")
+        self.read = max(found, key=lambda point: self.judge.gain(point.score.value)).stages[0]
+        return tuple(found)
 
     @cached_property
     def work(self) -> Work:
-        """Counts what training costs, the head included."""
-        return replace(super().work, head=head_cost(self.backbone, self.frames, self.example))
+        """Counts what training costs, the head included; stages above the one that is read are not run."""
+        work, top = super().work, self.frames.stage
+        shares = tuple(share if stage <= top else 0.0 for stage, share in enumerate(work.shares))
+        return replace(work, shares=shares, head=head_cost(self.backbone, self.frames, self.example))
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The head alone, the upper half too, everything."""
-        n_stages = self.backbone.n_stages
-        return n_stages, (n_stages + 1) // 2, 0
+        """The head alone, the upper half of the stages below it too, everything."""
+        top = self.frames.stage
+        return self.backbone.n_stages, (top + 1) // 2, 0
 
     def at_cut(self, freeze: int) -> Trained:
-        """The way that freezes so many stages."""
-        if freeze == self.backbone.n_stages:
+        """The way that freezes so many stages; those above the one that is read are left out anyway."""
+        if freeze > self.frames.stage:
             return Frozen(views=N_VIEWS, **ON_FRAMES)
         return Partial(freeze=freeze, views=N_VIEWS, **AFTERWARDS) if freeze else Full(augment=True, **AFTERWARDS)
+
+    def most_epochs(self, way: Trained) -> int:
+        """As many as give so many steps."""
+        steps = STEPS if isinstance(way, Frozen) or way.from_scratch else STEPS_AFTERWARDS
+        return epochs_of(steps, self.work.n_train)
+
+    def fewest_epochs(self, way: Trained) -> int:
+        """A head that starts from nothing needs so many steps to write more than blanks."""
+        starts = isinstance(way, Frozen) or way.from_scratch
+        return epochs_of(FEWEST_STEPS, self.work.n_train) if starts else self.recipe.fewest
 
     def with_random_weights(self) -> Trained:
         """How the same network is trained from scratch."""
@@ -103,10 +155,8 @@ class SpeechWorkshop(HeadWorkshop):
     def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Utterances:
         """What a strategy learns from; with a `cache`, from outputs of the frozen stages that are kept."""
         cut = strategy.cut(self.backbone.n_stages)
-        stages = tuple(
-            sorted({*(stage for stage in self.frames.stages if stage < cut), *self.backbone.read_above(cut)})
-        )
-        sayings = Sayings(stages=stages, modality=self.modality)
+        kept = (self.frames.stage,) if self.frames.stage < cut else self.backbone.read_above(cut)
+        sayings = Sayings(stages=kept, modality=self.modality)
         return Utterances(
             backbone=self.backbone,
             modality=self.modality,
@@ -142,7 +192,9 @@ class SpeechWorkshop(HeadWorkshop):
         """Train a recogniser."""
         from headstart.engine.heads import train_head
 
-        return train_head(strategy, lesson, lambda upper: OnFrames(upper, self.frames))
+        trainee = train_head(strategy, lesson, lambda upper: OnFrames(upper, self.frames))
+        unread = [path for stage in self.backbone.stages[self.frames.stage + 1 :] for path in stage.modules]
+        return replace(trainee, changes=None if trainee.changes is None else trainee.changes.without(unread))
 
     def made(self, trainee: Trainee) -> tuple[Recognizer, np.ndarray]:
         """(the recogniser, what it hears in validation)."""
@@ -164,11 +216,15 @@ class SpeechWorkshop(HeadWorkshop):
         """What is heard in the sounds at `rows`, (n,) of Heard."""
         return solved.trained.read(self.said(solved.trained, rows))
 
-    def on_log_mel(self, strategy: Trained) -> SolvedHead:
-        """The head alone, trained as on the network, with the reading that is best on validation."""
+    def on_log_mel(self) -> SolvedHead:
+        """The head alone, trained as on a network."""
         self.way = "float32"
-        alone = Frozen(**{**ON_FRAMES, "epochs": strategy.epochs, "views": N_VIEWS})
-        return self.best_reading(self.train(alone, cache=True).solved).solved
+        epochs = epochs_of(STEPS, len(self.problem.rows["train"]))
+        return self.train(Frozen(views=N_VIEWS, epochs=epochs, **ON_FRAMES), cache=True).solved
+
+    def read_alike(self, solved: SolvedHead, like: Recognizer) -> SolvedHead:
+        """With frames read as another recogniser reads them."""
+        return replace(solved, trained=replace(solved.trained, beam=like.beam, language=like.language))
 
     def best_reading(self, solved: SolvedHead) -> Reading:
         """With the decoding that is best on validation.
@@ -188,4 +244,6 @@ class SpeechWorkshop(HeadWorkshop):
         for name, recognizer in ways:
             heard = recognizer.read(said)
             found.append(Reading(replace(solved, trained=recognizer), heard, name, self.judge.score(heard).value))
-        return max(found, key=lambda one: self.judge.gain(one.value))
+        best = max(found, key=lambda one: self.judge.gain(one.value))
+        recognizer = replace(best.solved.trained, sure=calibrated(self.judge.y, best.heard))
+        return best._replace(solved=replace(best.solved, trained=recognizer))

@@ -64,6 +64,8 @@ def fit(
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
     shop: SpeechWorkshop = open_workshop(problem, networks[0], metrics, wishes, seed, progress, SpeechWorkshop)
+    if wishes.plan is not None and wishes.plan.reads:
+        shop.read = wishes.plan.reads[0]
     chosen = adapt_head.choose(shop, wishes)
     with progress.step("choose how frames are read"):
         reading = shop.best_reading(chosen.solved)
@@ -71,8 +73,10 @@ def fit(
     chosen = replace(chosen, solved=reading.solved, val_scores=reading.heard)
     beside = open_workshop(problem, LogMel(), metrics, wishes, seed, progress, SpeechWorkshop)
     with progress.step("classical baseline"):
-        rival = beside.on_log_mel(shop.first[0] if shop.first else chosen.solved.strategy)
-    systems = Systems(chosen=chosen, scratch=adapt_head.from_scratch(shop, chosen, wishes), rival=rival)
+        rival = beside.read_alike(beside.on_log_mel(), chosen.solved.trained)
+    scratch = adapt_head.from_scratch(shop, chosen, wishes)
+    scratch = None if scratch is None else shop.read_alike(scratch, chosen.solved.trained)
+    systems = Systems(chosen=chosen, scratch=scratch, rival=rival)
     with progress.step("evaluate"):
         test = test_once(shop, beside, systems)
         scales = scales_of(problem, metrics, metric, seed)

@@ -117,14 +117,14 @@ class Backbone(ABC):
 
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Opened items (str, RGB PIL image or (T,) float32 at 16 kHz) as the network's keyword arguments, batch first."""
+        """Opened items (str, RGB PIL image, (T,) float32 at 16 kHz) as the network's keyword arguments, batch first."""
 
     @abstractmethod
     def pool(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """A stage's output as one vector an example: (N, T, D) or (N, C, H, W) to (N, D), float32."""
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """An activation (N, …) as one tensor an example: (T_i, D) of a text or sound, unpadded; (C, H, W) of a picture."""
+        """An activation (N, …) as one tensor an example, unpadded: (T_i, D) of texts, sounds, (C, H, W) of pictures."""
         if "attention_mask" not in inputs:
             return list(activation)
         return [row[:n] for row, n in zip(activation, inputs["attention_mask"].sum(1).tolist(), strict=True)]
@@ -147,6 +147,10 @@ class Backbone(ABC):
     def example(self) -> dict[str, Tensor]:
         """Keyword arguments of one example that says nothing, for looking at the forms of what stages give."""
         return self.placeholders(["an example"])
+
+    def padded(self) -> Backbone | None:
+        """The same network on items filled up to the length that it was trained on; None where there is no such."""
+        return None
 
     def at(self, canvas: tuple[int, int]) -> Backbone:
         """This backbone for pictures resized to another height and width. PlanError where it takes one size only."""

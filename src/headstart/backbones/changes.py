@@ -7,7 +7,7 @@ NAME.lora_B (out, r), its scale folded into B.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,11 @@ class Changes:
     def sha256(self) -> str:
         """Of all names and values."""
         return hashlib.sha256(save({name: one.contiguous() for name, one in self.tensors.items()})).hexdigest()
+
+    def without(self, paths: Sequence[str]) -> Changes:
+        """Those outside of these modules."""
+        prefixes = tuple(f"{path}." for path in paths)
+        return Changes({name: one for name, one in self.tensors.items() if not name.startswith(prefixes)})
 
     @torch.no_grad()
     def apply(self, network: nn.Module) -> nn.Module:

@@ -33,6 +33,7 @@ class Wav2Vec2(Sounds):
     """The convolutions and the positions they give are the stem; then one stage a layer."""
 
     detail = MOST_SAMPLES
+    network: Encoder
 
     @classmethod
     def load(cls, located: Located) -> Wav2Vec2:
@@ -72,8 +73,12 @@ class Wav2Vec2(Sounds):
                 "Fetch them again, or give the folder of a complete model."
             )
         network = Encoder(whole.config, whole)
-        seen = {"rate": RATE, "normalised": bool(saved.get("do_normalize", True)), "most": MOST_SAMPLES}
-        seen["config"] = config_sha256(network)
+        seen = {
+            "rate": RATE,
+            "normalised": bool(saved.get("do_normalize", True)),
+            "most": MOST_SAMPLES,
+            "config": config_sha256(network),
+        }
         return cls(network, _stages(network), Provenance.of(located, network), seen, located.folder)
 
     @property

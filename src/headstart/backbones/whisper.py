@@ -1,9 +1,9 @@
 """Whisper's encoder on the clip's own length (Radford et al. 2022, arXiv:2212.04356).
 
 Whisper was trained on 30 seconds, shorter clips filled up with silence. Here a clip is filled up to a whole number of
-encoder frames (20 ms, two mel frames) and no further, and the positions are cut to as many: one second costs a fiftieth.
-What is seen then differs from what it was trained on; `Whisper.padded` is the same network on 30 seconds, so that both
-can be compared. Only the first 30 seconds of a longer clip are looked at.
+encoder frames (20 ms, two mel frames) and no further, and the positions are cut to as many. What is seen then differs
+from what it was trained on; `Whisper.padded` is the same network on 30 seconds, so that both can be compared. Only the
+first 30 seconds of a longer clip are looked at.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ STEM = ("conv1.", "conv2.", "embed_positions.")
 
 class Whisper(Sounds):
     """The encoder in stages; its decoder stays in `folder`, in the layout of the hub."""
+
+    network: Encoder
 
     @classmethod
     def load(cls, located: Located) -> Whisper:
@@ -64,7 +66,8 @@ class Whisper(Sounds):
         All frames attend to the silence, so that `unpad` hands on all of them, and the items are read again above a
         cut to know their lengths.
         """
-        other = copy.copy(self.beside())
+        other = copy.copy(self)
+        other.network = self.beside().network  # type: ignore[assignment]
         other.network.padded = True
         other.preprocessing = self.preprocessing | {"padded": True}
         return other
@@ -72,7 +75,7 @@ class Whisper(Sounds):
     @property
     def rereads(self) -> bool:
         """Whether the items must be opened to resume a pass."""
-        return bool(self.network.padded)
+        return self.network.padded
 
     @property
     def batch_budget(self) -> int:
@@ -81,12 +84,14 @@ class Whisper(Sounds):
 
     def frames(self, n_samples: int) -> int:
         """One for 20 ms, rounded up; all positions in the padded variant."""
-        most = self.network.n_positions
-        return most if self.network.padded else min(max(1, -(-n_samples // FRAME)), most)
+        return self.network.n_positions if self.network.padded else self._own_frames(n_samples)
+
+    def _own_frames(self, n_samples: int) -> int:
+        return min(max(1, -(-n_samples // FRAME)), self.network.n_positions)
 
     def collate(self, items: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """`input` (N, mels, 2 T) and `attention_mask` (N, T): which of the frames are the clip's own."""
-        own = [min(max(1, -(-len(item) // FRAME)), self.network.n_positions) for item in items]
+        own = [self._own_frames(len(item)) for item in items]
         mels = [self._mel(item, self.frames(len(item)) * FRAME) for item in items]
         longest = max(mel.shape[1] for mel in mels)
         # zeros, as the convolutions see beyond the end of a clip that is alone
@@ -151,7 +156,7 @@ class _Stem(nn.Module):
     reads nothing of what the first one makes of the padding.
     """
 
-    def __init__(self, conv1: nn.Module, conv2: nn.Module, embed_positions: nn.Module, dropout: float) -> None:
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, embed_positions: nn.Embedding, dropout: float) -> None:
         super().__init__()
         self.conv1, self.conv2, self.embed_positions, self.dropout = conv1, conv2, embed_positions, dropout
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
 from torch import Tensor, nn
 
 from headstart.backbones.base import Backbone
@@ -17,6 +16,7 @@ from headstart.backbones.costs import work_of
 from headstart.backbones.resume import Resumable
 from headstart.engine import freeze
 from headstart.engine.maps import whole_maps
+from headstart.engine.platt import Line
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
 from headstart.tasks.assign import Said
@@ -28,7 +28,6 @@ from headstart.tasks.pyramid import Levels, Pyramid
 STRIDES = (8, 16, 32)  # of the levels of a pyramid, in pixels of the canvas
 WIDE = 1024  # channels: a stage that has more, behind another of its stride, widens its maps for a classifier
 HEAD_WORK = 4.0  # times what is counted of a head
-EDGE = 1e-6  # of a score that is calibrated: 0 and 1 have no log-odds
 FLOOR = 0.02  # candidates that are less sure are dropped
 MOST_CANDIDATES = 600  # of a picture, that are compared with each other
 MOST_SHARED = 0.55  # intersection over union of two boxes of a class that both stay
@@ -154,21 +153,10 @@ class Detector:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sure:
-    """What a class's scores mean: calibrated by a line through their log-odds (Platt 1999), and a threshold."""
+class Sure(Line):
+    """What a class's scores mean, and from which confidence on its boxes are shown."""
 
-    slope: float = 1.0
-    offset: float = 0.0
-    threshold: float = 0.5  # of the calibrated confidence, from which a box is shown
-
-    def of(self, scores: np.ndarray) -> np.ndarray:
-        """The calibrated confidences of scores."""
-        return np.asarray(expit(self.slope * log_odds(scores) + self.offset))
-
-
-def log_odds(scores: np.ndarray) -> np.ndarray:
-    """Of scores in 0 … 1, those at the ends drawn in a little."""
-    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), EDGE, 1 - EDGE)))
+    threshold: float = 0.5
 
 
 def build(upper: Resumable, levels: Levels | None, class_names: Sequence[str]) -> Any:

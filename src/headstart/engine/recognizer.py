@@ -17,6 +17,7 @@ from headstart.backbones.costs import work_of
 from headstart.backbones.resume import Resumable
 from headstart.engine import freeze
 from headstart.engine.maps import whole_maps
+from headstart.engine.platt import Line
 from headstart.engine.utterances import Texts
 from headstart.errors import PlanError
 from headstart.modalities.base import Modality
@@ -42,20 +43,18 @@ class OnFrames(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(log-probabilities (N, T, K), frames (N,) that count)."""
         assert self.upper is not None, "a head that only predicts is given what stages hand on"
-        whole = self.upper.whole(inputs, self.frames.stages, maps)
-        return self.read(self.upper.backbone[0], inputs, whole)
+        whole = self.upper.whole(inputs, (self.frames.stage,), maps)
+        return self.read(self.upper.backbone[0], inputs, whole[self.frames.stage])
 
     def loss(self, raw: tuple[Tensor, Tensor], truth: Texts) -> Tensor:
         """Mean loss a character of a batch."""
         return self.head.loss(*raw, *truth)
 
-    def read(
-        self, backbone: Backbone, inputs: Mapping[str, Tensor], whole: Mapping[int, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The same of outputs (N, T, D) by stage."""
-        each = [backbone.unpad(whole[stage], inputs) for stage in self.frames.stages]
-        lengths = torch.tensor([len(one) for one in each[0]], device=each[0][0].device)
-        return self.head([pad_sequence(some, batch_first=True) for some in each], lengths), lengths
+    def read(self, backbone: Backbone, inputs: Mapping[str, Tensor], output: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of the stage's outputs (N, T, D)."""
+        each = backbone.unpad(output, inputs)
+        lengths = torch.tensor([len(one) for one in each], device=output.device)
+        return self.head(pad_sequence(each, batch_first=True), lengths), lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +67,7 @@ class Recognizer:
     changes: Changes | None = None  # what training changed in the backbone
     language: Language | None = None  # the words of the transcripts, where they helped on validation
     beam: bool = False  # whether texts are searched for rather than paths
+    sure: Line = Line()  # what the confidence of a word means
 
     def to_json(self) -> dict[str, Any]:
         """All but the tensors, as plain JSON values."""
@@ -76,6 +76,7 @@ class Recognizer:
             "frames": self.frames.to_json(),
             "language": {"weight": self.language.weight, "bonus": self.language.bonus} if self.language else None,
             "beam": self.beam,
+            "sure": vars(self.sure),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -102,6 +103,7 @@ class Recognizer:
             changes=changes,
             language=language,
             beam=saved["beam"],
+            sure=Line(**saved["sure"]),
         )
 
     def network(self) -> OnFrames:
@@ -117,7 +119,7 @@ class Recognizer:
 
     def _heard(self, said: Said, search: BeamSearch | None) -> Heard:
         ids = greedy(said.log_probs) if search is None else search.decode(said.log_probs)
-        return heard(said.log_probs, ids, self.alphabet, said.frame_s)
+        return heard(said.log_probs, ids, self.alphabet, said.frame_s).surer(self.sure.of)
 
 
 @dataclass(frozen=True)
@@ -128,28 +130,28 @@ class Said:
     frame_s: float  # seconds a frame
 
 
-def frames_of(backbone: Backbone, n_out: int, example: Any) -> Frames:
-    """A head on every stage that hands on frames of the last stage's width; PlanError where that is none."""
-    inputs = backbone.collate([example])
-    whole = whole_maps(backbone, inputs, range(backbone.n_stages))
-    width = whole[backbone.n_stages - 1].shape[-1]
+def depths_of(backbone: Backbone, example: Any) -> dict[int, int]:
+    """Stage -> numbers a frame, of the stages that hand on frames (N, T, D) as the last one does.
+
+    PlanError where that hands on none.
+    """
+    whole = whole_maps(backbone, backbone.collate([example]), range(backbone.n_stages))
     shape = whole[backbone.n_stages - 1].shape
     if len(shape) != 3:
         raise PlanError(
             f"The stages of {backbone.provenance.name} hand on no frames, and transcripts need them. "
             "Use a speech encoder, such as 'whisper-tiny.en'."
         )
-    stages = tuple(stage for stage, one in whole.items() if one.shape == shape)
-    return Frames(stages=stages, width=int(width), n_out=n_out)
+    return {stage: int(one.shape[-1]) for stage, one in whole.items() if one.shape == shape}
 
 
 def head_cost(backbone: Backbone, frames: Frames, example: Any) -> float:
     """What a head's forward pass costs, as a share of the backbone's."""
     inputs = backbone.collate([example])
-    whole = whole_maps(backbone, inputs, frames.stages)
-    each = [whole[stage].float() for stage in frames.stages]
-    lengths = torch.tensor([each[0].shape[1]])
-    return work_of(CtcHead(frames).eval(), each, lengths) / work_of(backbone.network, **inputs)
+    output = whole_maps(backbone, inputs, (frames.stage,))[frames.stage].float()
+    return work_of(CtcHead(frames).eval(), output, torch.tensor([output.shape[1]])) / work_of(
+        backbone.network, **inputs
+    )
 
 
 def listen(
@@ -177,7 +179,7 @@ def listen(
 @torch.inference_mode()
 def log_probs_of(network: OnFrames, backbone: Backbone, inputs: Mapping[str, Tensor]) -> Iterator[np.ndarray]:
     """Log-probabilities (T, K) of each recording of a batch."""
-    whole = whole_maps(backbone, inputs, network.frames.stages)
-    log_probs, lengths = network.read(backbone, inputs, whole)
+    whole = whole_maps(backbone, inputs, (network.frames.stage,))
+    log_probs, lengths = network.read(backbone, inputs, whole[network.frames.stage])
     for one, n in zip(log_probs, lengths.tolist(), strict=True):
         yield one[:n].float().numpy(force=True)

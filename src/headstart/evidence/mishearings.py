@@ -10,11 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from headstart.engine.platt import Line
 from headstart.evidence.base import Score
+from headstart.evidence.calibration import Bin
 from headstart.evidence.intervals import resamples, score
+from headstart.evidence.platt import fitted
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Metric
 from headstart.tasks.heard import Heard
+from headstart.tasks.metrics import bin_index
 from headstart.tasks.transcription import Transcription, jiwer
 
 MOST_MIXED, MOST_SPEAKERS, MOST_WORST = 12, 30, 12
@@ -54,7 +58,7 @@ class SpeechEvidence:
     deletions: int
     mixed: tuple[Mixed, ...]  # the most frequent
     speakers: tuple[Speaker, ...]  # the hardest first; empty where none are known
-    confidence: tuple[tuple[float, float, int], ...]  # mean confidence, share right, words: from the least sure
+    calibration: tuple[Bin, ...]  # of words
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -123,7 +127,7 @@ def measure_speech(
         deletions=edits["delete"],
         mixed=tuple(Mixed(said=said, heard=heard, n=n) for (said, heard), n in mixed.most_common(MOST_MIXED)),
         speakers=speakers_of(y, scores, metric, groups, seed) if groups is not None else (),
-        confidence=reliability_of(pieces, scores),
+        calibration=reliability_of(pieces, scores),
     )
 
 
@@ -140,23 +144,31 @@ def speakers_of(
     return tuple(sorted(found, key=lambda one: -(one.score.value if one.score else -1))[:MOST_SPEAKERS])
 
 
-def reliability_of(
-    pieces: Sequence[tuple[Piece, ...]], scores: Sequence[Heard] | np.ndarray
-) -> tuple[tuple[float, float, int], ...]:
-    """(mean confidence, share right, words) of words that were heard, in bins of like many, the least sure first."""
-    right = [kind == "equal" for each in pieces for kind in _of_heard(each)]
-    sure = [word.confidence for one in scores for word in one.words]
-    if not right or len(right) != len(sure):
-        return ()
-    order = np.argsort(sure, kind="stable")
-    parts = np.array_split(order, min(N_BINS, max(1, len(order) // 10)))
-    right_, sure_ = np.array(right, dtype=float), np.array(sure)
-    return tuple((float(sure_[part].mean()), float(right_[part].mean()), len(part)) for part in parts)
+def right_words(pieces: Sequence[tuple[Piece, ...]]) -> np.ndarray:
+    """(W,) for each word that was heard, whether it was said."""
+    return np.array([piece.kind == "equal" for each in pieces for piece in each for _ in piece.heard.split()], bool)
 
 
-def _of_heard(pieces: Sequence[Piece]) -> list[Kind]:
-    """For each word that was heard, what it is."""
-    return [piece.kind for piece in pieces for _ in piece.heard.split()]
+def confidences(scores: Sequence[Heard] | np.ndarray) -> np.ndarray:
+    """(W,) of each word that was heard."""
+    return np.array([word.confidence for one in scores for word in one.words])
+
+
+def calibrated(y: np.ndarray, scores: np.ndarray) -> Line:
+    """What the confidence of a word means, by transcripts (N,) and what was heard (N,) of Heard."""
+    pieces = [pieces_of(said, one.text) for said, one in zip(y, scores, strict=True)]
+    return fitted(confidences(scores), right_words(pieces), Line())
+
+
+def reliability_of(pieces: Sequence[tuple[Piece, ...]], scores: Sequence[Heard] | np.ndarray) -> tuple[Bin, ...]:
+    """The calibration curve of the words that were heard, in bins of equal width."""
+    sure, right = confidences(scores), right_words(pieces)
+    index = bin_index(sure, N_BINS)
+    return tuple(
+        Bin(float(sure[index == k].mean()), float(right[index == k].mean()), int((index == k).sum()))
+        for k in range(N_BINS)
+        if (index == k).any()
+    )
 
 
 def worst(

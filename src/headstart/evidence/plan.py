@@ -18,7 +18,7 @@ class DepthPoint:
     stages: tuple[int, ...]  # indices, from 0 at the input; several are laid side by side
     name: str  # "layer 5", "layer 3 + layer 5"
     score: Score  # of the plan's metric
-    val_loss: float
+    val_loss: float | None = None  # of a head that was solved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,9 @@ class Plan:
     scratch: dict[str, Any] = field(default_factory=dict)  # settings of the comparison with random weights
     way: str = "float32"  # in which the frozen network was run
     first: dict[str, Any] = field(default_factory=dict)  # settings of training the head alone, that came before
+    reads: tuple[int, ...] = ()  # stages that a trained head reads, where they were chosen
     canvas: tuple[int, int] | None = None  # height and width that pictures were resized to, where boxes are looked for
+    padded: bool = False  # whether sounds were filled up with silence to the length that the network was trained on
     upside_down: bool = False  # whether random views turned pictures upside down
     crosswise: bool = True  # whether cross-validation chooses where labels are few
 
@@ -89,7 +91,12 @@ class Plan:
             Candidate(**{**one, "score": Score(**one["score"]) if one["score"] else None})
             for one in saved.get("candidates", ())
         )
-        saved |= {"stage_names": tuple(saved["stage_names"]), "depth": depth, "candidates": candidates}
+        saved |= {
+            "stage_names": tuple(saved["stage_names"]),
+            "reads": tuple(saved.get("reads", ())),
+            "depth": depth,
+            "candidates": candidates,
+        }
         canvas = saved.get("canvas")
         return cls(**{**saved, "canvas": (canvas[0], canvas[1]) if canvas else None})
 

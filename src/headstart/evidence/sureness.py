@@ -13,16 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
-from headstart.engine.detector import Sure, log_odds
+from headstart.engine.detector import Sure
+from headstart.engine.platt import Line
 from headstart.evidence.intervals import resamples
+from headstart.evidence.platt import fitted
 from headstart.tasks.base import Task, Weights
 from headstart.tasks.coco import AT_ONCE, Hits
 from headstart.tasks.detection import matched
 
-PRIOR_SLOPE, PRIOR_OFFSET = 0.5, 1.0  # standard deviations: of log slope, and of the offset in log-odds
 N_RESAMPLES = 200
 N_PRIOR = 10  # objects that the common threshold is worth
 USUAL = Sure()
@@ -43,7 +42,7 @@ class Judged:
         counts = ~hits.ignored[0]
         return cls(hits.picture[counts], hits.confidence[counts], hits.hit[0, counts], hits.n_objects)
 
-    def calibrated(self, line: Sure) -> Judged:
+    def calibrated(self, line: Line) -> Judged:
         """With confidences on this line; their order stays."""
         return Judged(self.picture, line.of(self.confidence), self.hit, self.n_objects)
 
@@ -74,27 +73,9 @@ def together(each: list[Judged]) -> Judged:
     return Judged(picture, confidence[order], hit, np.sum([one.n_objects for one in each], axis=0))
 
 
-def calibration(judged: Judged, near: Sure) -> Sure:
-    """The most probable line through log-odds, given what was hit and that it lies somewhere near `near`.
-
-    The slope stays above 0, so that ranks stay.
-    """
-    if not len(judged.hit):
-        return near
-    odds, sign = log_odds(judged.confidence), np.where(judged.hit, 1.0, -1.0)
-    centre = np.array([np.log(near.slope), near.offset])
-    width = np.array([PRIOR_SLOPE, PRIOR_OFFSET])
-
-    def surprise(line: np.ndarray) -> tuple[float, np.ndarray]:
-        margin = sign * (np.exp(line[0]) * odds + line[1])
-        away = (line - centre) / width
-        pull = -sign * expit(-margin)  # derivative of the loss in the logit
-        gradient = np.array([pull @ odds * np.exp(line[0]), pull.sum()]) + away / width
-        return float(np.logaddexp(0, -margin).sum() + away @ away / 2), gradient
-
-    bounds = [(-4.0, 4.0), (-20.0, 20.0)]
-    best = minimize(surprise, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Sure(slope=float(np.exp(best[0])), offset=float(best[1]))
+def calibration(judged: Judged, near: Line) -> Line:
+    """The line of what was hit, near another one."""
+    return fitted(judged.confidence, judged.hit, near)
 
 
 def threshold(judged: Judged, weights: Weights, near: float) -> float:

@@ -60,14 +60,16 @@ def view(plan: Plan) -> dict[str, Any]:
 
 
 def read_stages(plan: Plan) -> tuple[int, ...]:
-    """Indices of the stages that the shipped probe reads; none for any other model."""
-    if not plan.solved or plan.ships == "classical":
+    """Indices of the stages that the shipped head reads, all of them frozen; none for any other model."""
+    if plan.ships == "classical":
         return ()
+    if not plan.solved:
+        return plan.reads if plan.strategy == "frozen" else ()
     return tuple(sorted(plan.settings.get("stages") or (plan.cut - 1,)))
 
 
 def is_read(plan: Plan, point: DepthPoint) -> bool:
-    """Whether the shipped model is the probe on just these stages."""
+    """Whether the shipped model is the head on just these stages."""
     return bool(point.stages) and tuple(sorted(point.stages)) == read_stages(plan)
 
 
@@ -93,20 +95,32 @@ def passes(cost: float) -> str:
 
 def boxes(plan: Plan) -> list[plots.Box]:
     """The stages and the head, input first."""
-    above = above_cut(plan)
+    above, top = above_cut(plan), top_of(plan)
     several = read_stages(plan) if len(read_stages(plan)) > 1 else ()
     below = [
         plots.Box("read" if index in several else "frozen", name)
-        for index, name in enumerate(plan.stage_names[: plan.cut])
+        for index, name in enumerate(plan.stage_names[: min(plan.cut, top)])
     ]
-    rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut :]]
-    head = plots.Box("head", "new head")
-    return [*below, head, *rest] if above == "unused" else [*below, *rest, head]
+    rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut : top]]
+    unused = [plots.Box("unused", name) for name in plan.stage_names[top:]]
+    return [*below, *rest, plots.Box("head", "new head"), *unused]
+
+
+def top_of(plan: Plan) -> int:
+    """How many stages are run: up to the last one that the head reads."""
+    if plan.solved:
+        return plan.cut
+    return max(plan.reads) + 1 if plan.reads else len(plan.stage_names)
 
 
 def key(plan: Plan) -> list[tuple[str, str]]:
     """(kind, words) for the key under the strip."""
-    below, above = plan.stage_names[: plan.cut], plan.stage_names[plan.cut :]
+    top = top_of(plan)
+    below, above, unused = (
+        plan.stage_names[: min(plan.cut, top)],
+        plan.stage_names[plan.cut : top],
+        plan.stage_names[top:],
+    )
     kind = above_cut(plan)
     read = [plan.stage_names[index] for index in read_stages(plan) if index < len(plan.stage_names)]
     found = []
@@ -116,12 +130,12 @@ def key(plan: Plan) -> list[tuple[str, str]]:
         found.append(("read", f"the head reads {', '.join(read[:-1])} and {read[-1]} side by side"))
     if above and kind == "adapted":
         found.append((kind, f"{_many(above)} frozen, with trained low-rank adapters ({_span(above)})"))
-    elif above and kind == "trained":
+    elif above:
         start = " from random weights" if plan.strategy == "scratch" else ""
         found.append((kind, f"{_many(above)} trained{start} ({_span(above)})"))
     found.append(("head", "new head, trained"))
-    if above and kind == "unused":
-        found.append((kind, f"{_many(above)} left out ({_span(above)})"))
+    if unused:
+        found.append(("unused", f"{_many(unused)} left out ({_span(unused)})"))
     return found
 
 

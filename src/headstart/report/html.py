@@ -17,7 +17,7 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import boxes, columns, domains, frozen, outcomes, plots
+from headstart.report import boxes, columns, domains, frozen, outcomes, plots, transcripts
 from headstart.report.page import fill, sentence
 from headstart.tasks.base import LinearTask
 
@@ -41,6 +41,7 @@ def _view(record: Record) -> dict[str, Any]:
         **domains.view(record),
         "tables": None if record.tables is None else columns.view(record.tables, record.plan),
         "boxes": None if record.boxes is None else boxes.view(record.boxes, record.slips),
+        "speech": None if record.speech is None else transcripts.view(record.speech, record.utterances),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],
@@ -140,8 +141,7 @@ def _made_of(record: Record) -> list[tuple[str, str | Markup]]:
 def _of_linear(plan: Plan) -> list[tuple[str, str | Markup]]:
     """What a head has that was chosen by its loss; a detector has a canvas instead."""
     if plan.val_loss is None:
-        seen = f"{plan.canvas[1]} × {plan.canvas[0]} pixels" if plan.canvas else ""
-        return [("Pictures are seen as", seen)]
+        return [("Pictures are seen as", f"{plan.canvas[1]} × {plan.canvas[0]} pixels")] if plan.canvas else []
     return [
         ("Temperature of calibration", f"{plan.temperature:.3g}"),
         ("Loss on validation", words.number(plan.val_loss)),

@@ -1,12 +1,11 @@
-"""A head that writes characters: stages mixed, a convolution over time, and a character or a blank a frame.
+"""A head that writes characters: convolutions over the frames of a stage, and a character or a blank a frame.
 
-What a head reads is a learnt mixture of the outputs of all stages, as SUPERB's are (Yang et al. 2021,
-arXiv:2105.01051): which depth knows most of sounds is learnt rather than guessed.
+On frozen frames two convolutions make a third of the errors of a linear layer, and are three times as fast on a
+processor as a recurrent layer that is as good (docs/log.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,29 +23,28 @@ MASKS, MASK_FRAMES, MASK_SHARE = 2, 20, 0.25  # spans silenced in training: how 
 class Frames:
     """What a head reads and writes."""
 
-    stages: tuple[int, ...]  # whose outputs it mixes
+    stage: int  # whose outputs it reads
     width: int  # numbers a frame
     n_out: int  # characters, and the blank
     hidden: int = 256
-    convolutions: int = 1
+    convolutions: int = 2
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "stages": list(self.stages)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Frames:
         """The inverse of `to_json`."""
-        return cls(**{**saved, "stages": tuple(saved["stages"])})
+        return cls(**saved)
 
 
 class CtcHead(nn.Module):
-    """Frames of several stages to log-probabilities of characters."""
+    """Frames of a stage to log-probabilities of characters."""
 
     def __init__(self, frames: Frames) -> None:
         super().__init__()
         self.frames = frames
-        self.mixture = nn.Parameter(torch.zeros(len(frames.stages)))
         widths = [frames.width, *[frames.hidden] * frames.convolutions]
         self.enter = nn.LayerNorm(frames.width)
         self.over_time = nn.ModuleList(
@@ -56,23 +54,17 @@ class CtcHead(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
         self.leave = nn.Linear(widths[-1], frames.n_out)
 
-    def forward(self, each: Sequence[Tensor], lengths: Tensor) -> Tensor:
-        """Outputs (N, T, D) of each stage and the frames (N,) that count, to log-probabilities (N, T, K)."""
-        there = torch.arange(each[0].shape[1], device=each[0].device) < lengths.to(each[0].device)[:, None]
-        frames = self.enter(self._mixed(each))
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Outputs (N, T, D) of the stage and the frames (N,) that count, to log-probabilities (N, T, K)."""
+        there = torch.arange(frames.shape[1], device=frames.device) < lengths.to(frames.device)[:, None]
+        frames = self.enter(frames.float())
         kept = (there & ~self._silenced(lengths, frames.shape[1])) if self.training else there
-        frames = frames * kept.unsqueeze(-1)
+        frames = self.drop(frames * kept.unsqueeze(-1))
         for convolution, norm in zip(self.over_time, self.norms, strict=True):
-            over_time = convolution(frames.transpose(1, 2)).transpose(1, 2)
-            frames = self.drop(nn.functional.gelu(norm(over_time))) * there.unsqueeze(-1)
+            over_time = self.drop(nn.functional.gelu(norm(convolution(frames.transpose(1, 2)).transpose(1, 2))))
+            own = frames if frames.shape == over_time.shape else 0.0
+            frames = (own + over_time) * there.unsqueeze(-1)
         return self.leave(frames).float().log_softmax(-1)
-
-    def _mixed(self, each: Sequence[Tensor]) -> Tensor:
-        """The stages, each levelled (mean 0 and variance 1 a frame), by their learnt shares."""
-        if len(each) == 1:
-            return each[0].float()
-        levelled = [nn.functional.layer_norm(one.float(), one.shape[-1:]) for one in each]
-        return torch.stack([share * one for share, one in zip(self.mixture.softmax(0), levelled, strict=True)]).sum(0)
 
     @staticmethod
     def _silenced(lengths: Tensor, longest: int) -> Tensor:

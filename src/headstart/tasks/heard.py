@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Heard:
         """These words, in a row."""
         confidence = sum(word.confidence for word in words) / max(1, len(words))
         return cls(" ".join(word.text for word in words), confidence, words)
+
+    def surer(self, calibrate: Callable[[np.ndarray], np.ndarray]) -> Heard:
+        """With its words' confidences calibrated."""
+        each = calibrate(np.array([word.confidence for word in self.words]))
+        return Heard.of(tuple(replace(w, confidence=float(c)) for w, c in zip(self.words, each, strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
