@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image as Pillow
 from scipy import fft
 
 from headstart import registry
-from headstart.errors import DataError
+from headstart.errors import DataError, MissingExtraError
 from headstart.modalities import distort, files, spectra, waves
 
 AUDIO = registry.modality("audio")
@@ -225,6 +226,14 @@ def test_previews_play_and_are_short():
     small = AUDIO.small({"path": "a.wav", "bytes": encoded(tone())})
     assert small["path"] == "a.wav"
     assert loudest(AUDIO.open(small)) == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize("library", ["soundfile", "soxr"])
+def test_missing_libraries_name_the_extra(library, monkeypatch):
+    stored = item(encoded(tone(rate=8000), 8000))
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"'{library}'.*headstart\[audio\]"):
+        AUDIO.open(stored)
 
 
 # --- what classical models see --------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_page_loads_nothing(page):
         for name in LOADING & set(attrs):
             assert str(attrs[name]).startswith("data:image/"), (tag, name)
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
     style = files("headstart.report").joinpath("style.css").read_text()
     assert not re.search(r"url\(|@import|https?:|@font-face", style)
 
@@ -107,6 +107,14 @@ def test_every_picture_has_words(page):
         assert page.elements[i][1]["role"] == "img"
         assert page.elements[i + 1][0] == "title"
     assert all(attrs["alt"] for attrs in page.all("img"))
+
+
+def test_mistakes_in_sounds_can_be_played():
+    uri = "data:audio/mpeg;base64,SUQz"
+    heard = tuple(replace(one, preview=Preview(audio_uri=uri)) for one in samples.mistakes("texts", 2))
+    found = Page(render(replace(samples.record("texts"), mistakes=heard)))
+    assert [one["src"] for one in found.all("audio")] == [uri, uri]
+    assert all("controls" in one and one["preload"] == "none" and one["aria-label"] for one in found.all("audio"))
 
 
 @pytest.mark.parametrize(

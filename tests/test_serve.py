@@ -16,12 +16,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.cli.serve import named
 from headstart.deploy.model import Model
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.engine import check_name
-from headstart.deploy.serve.problems import MEDIA_TYPE
+from headstart.deploy.serve.items import items_of, one_file
+from headstart.deploy.serve.problems import MEDIA_TYPE, Problem
 from headstart.deploy.serve.server import check_token
 from headstart.deploy.serve.settings import Settings
 from headstart.errors import PlanError
@@ -358,3 +360,20 @@ def test_a_stopped_server_is_not_ready(client: Client) -> None:
     engine.close()
     problem(server.get("/readyz"), 503)
     problem(server.post("/models/probe/predict", json={"items": ["a cat"]}), 503)
+
+
+def test_sounds_are_told_from_pictures_and_bounded() -> None:
+    audio = registry.modality("audio")
+    tone = audio.store(audio.example(), None)["bytes"]
+    body = json.dumps({"items": [encoded(tone), encoded(tone)]}).encode()
+    modality, found = items_of(body, Settings())
+    assert (modality, [item.stored["bytes"] for item in found]) == ("audio", [tone, tone])
+    assert one_file(tone, Settings()) == ("audio", found[:1])
+    assert one_file(png(pictures()[0]), Settings())[0] == "image"
+    for items, settings, says in (
+        ([tone, png(pictures()[0])], Settings(), "Item 1: pictures and sounds in one request"),
+        ([tone], Settings(seconds=0.5), "Item 0: a sound may have 0.5 s, and this has 1.0"),
+        ([tone[:20]], Settings(), "Item 0: truncated or damaged"),
+    ):
+        with pytest.raises(Problem, match=says):
+            items_of(json.dumps({"items": list(map(encoded, items))}).encode(), settings)

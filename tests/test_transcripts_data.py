@@ -1,6 +1,7 @@
 """Recordings with transcripts: what layouts and tables are taken for, and what the audit says of them."""
 
 import csv
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from headstart.data.audit import audit
 from headstart.data.audit_sounds import script_of
 from headstart.data.labels import infer_task, spoken
 from headstart.data.read import Reading, describe, read
+from headstart.data.split import split
 from headstart.errors import DataError
 from headstart.modalities import waves
 from headstart.progress import Progress
@@ -164,6 +166,22 @@ def test_sounds_in_memory():
         found = read(data, ["a", "b", "a"])
         assert (found.modality, len(found)) == ("audio", 3)
     assert read(items, ["one two", "three", "four"], reading=Reading(task="transcription")).task == "transcription"
+
+
+def test_free_text_beside_sounds_has_a_hint():
+    sounds, said = [f"{i}.wav" for i in range(30)], [f"sentence {i}" for i in range(30)]
+    with pytest.raises(DataError, match="or pass --task transcription if it is what is said in the sounds, or"):
+        read(sounds, said)
+
+
+def test_sentences_are_divided_and_words_are_stratified():
+    sounds = [f"{i}.wav" for i in range(100)]
+    apart = split(read({"audio": sounds, "sentence": [f"sentence {i}" for i in range(100)]}), 0)
+    assert [len(apart.rows(name)) for name in ("train", "val", "test")] == [60, 20, 20]
+    assert apart.notes[-1] == "split 60/20/20 into train, val and test (seed 0)"
+    again = split(read({"audio": sounds, "sentence": [GUJARATI[i % 10] for i in range(100)]}), 0)
+    assert Counter(again.column("label")[row] for row in again.rows("test")) == dict.fromkeys(GUJARATI, 2)
+    assert "stratified by 'sentence'" in again.notes[-1]
 
 
 def test_transcripts_are_composed_and_evenly_spaced():

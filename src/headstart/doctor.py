@@ -17,6 +17,7 @@ from headstart.backbones import catalog
 EXTRAS = {
     "text": ("transformers",),
     "image": ("PIL", "skimage", "transformers"),
+    "audio": ("soundfile", "soxr", "jiwer", "transformers"),
     "detection": ("PIL", "skimage", "pycocotools"),
     "lora": ("peft",),
     "align": ("skada", "ot"),

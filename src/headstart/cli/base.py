@@ -38,8 +38,12 @@ Backbones = Annotated[
 Moved = Annotated[str | None, typer.Option("--backbone", help="Where the run's backbone is now, if it has moved.")]
 Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
-TaskName = Annotated[str | None, typer.Option("--task", help="classification, multilabel, regression or detection.")]
-Group = Annotated[str | None, typer.Option("--group", help="Column whose values stay on one side (a patient).")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="classification, multilabel, regression, detection, transcription.")
+]
+Group = Annotated[
+    str | None, typer.Option("--group", help="Column whose values stay on one side (a patient, a speaker).")
+]
 Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the latest examples are the test.")]
 
 

@@ -61,7 +61,7 @@ def infer_task(values: Sequence[Any], task: str | None = None, column: str = "la
         )
     notes: list[str] = []
     if task is None:
-        task = _inferred(seen, notes)
+        task = _inferred(seen, notes, heard)
     return Labels(task, _AS_TASK[task](seen, notes), tuple(notes))
 
 
@@ -107,7 +107,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _inferred(seen: _Seen, notes: list[str]) -> str:
+def _inferred(seen: _Seen, notes: list[str], heard: bool) -> str:
     if seen.has_lists:
         return "multilabel"
     if seen.n_numbers + 2 * seen.n_with_commas > seen.n_words:  # if they are numbers, most values are
@@ -132,7 +132,8 @@ def _inferred(seen: _Seen, notes: list[str]) -> str:
         raise DataError(
             f"Column {seen.column!r} looks like free text, not like labels: {n_distinct:,} of its {n:,} values differ "
             f"({_shortened(seen.words[0])!r}). Name the column that holds the labels with --label COL, or pass "
-            "--task classification to take every value as a class name."
+            + (f"--task {TRANSCRIPTION} if it is what is said in the sounds, or " if heard else "")
+            + "--task classification to take every value as a class name."
         )
     return "classification"
 

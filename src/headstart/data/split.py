@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.data.audit_state import names_in
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.labels import DETECTION
+from headstart.data.labels import DETECTION, TRANSCRIPTION
 from headstart.errors import DataError, PlanError, listed
 
 _ALL = ("train", "val", "train", "test", "train")  # 60/20/20: every fifth example of a class goes the same way
@@ -84,7 +84,8 @@ def _how(dataset: Dataset, seed: int) -> str:
     if dataset.has("time"):
         return "split by time: the first 60 % train, the next 20 % val, the last 20 % test"
     by = "the rarest class in each" if dataset.task == DETECTION else repr(dataset.label_name)
-    stratified = f", stratified by {by}" if dataset.task else ""
+    apart = dataset.task == TRANSCRIPTION and not any(_recurring(dataset.column("label")))
+    stratified = f", stratified by {by}" if dataset.task and not apart else ""
     groups = f", {len(set(dataset.column('group'))):,} groups kept whole" if dataset.has("group") else ""
     return f"split 60/20/20 into train, val and test{stratified}{groups} (seed {seed})"
 
@@ -122,8 +123,16 @@ def _strata(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
         labels = [None if label is None else sorted(set(names_in(label))) for label in labels]
     if dataset.task in ("multilabel", DETECTION):
         labels = _rarest(labels)
+    if dataset.task == TRANSCRIPTION:
+        labels = _recurring(labels)
     names = ["" if label is None else str(label) for label in labels]
     return np.unique(names, return_inverse=True)[1]
+
+
+def _recurring(transcripts: Sequence[str | None]) -> list[str]:
+    """Transcripts that recur so often that they can be divided; "" for the rest, sentences as a rule."""
+    counts = Counter(transcripts)
+    return [one if one is not None and counts[one] >= _MIN_RARE else "" for one in transcripts]
 
 
 def _rarest(labels: Sequence[Any]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from headstart import registry
 from headstart.deploy import explain
 from headstart.deploy.detections import counted
 from headstart.deploy.model import Model
@@ -139,9 +140,9 @@ def weighed_words(model: Model, answer: Answer) -> list[Word]:
 
 def heated_picture(model: Model, answer: Answer) -> str:
     """A picture with what drove the answer laid over it, as a `data:` URI; "" for other items."""
-    opened = model.modality.open(answer.item)
-    if isinstance(opened, str):
+    if registry.plugin_name(model.modality) != "image":
         return ""
+    opened = model.modality.open(answer.item)
     return as_jpeg(explain.overlay(opened, explain.heat_map(model, answer.item, answer.score)))
 
 

@@ -15,7 +15,7 @@ KEPT_BACK = {  # what holds the user's own examples: never pushed
     "examples.parquet": "train and val examples",
     "predictions.parquet": "test examples",
     "unlabelled.parquet": "rows of a table without a label",
-    "report.html": "pictures or texts of mistakes",
+    "report.html": "pictures, sounds or texts of mistakes",
 }
 PRIVATE = ("findings", "command")  # of metrics.json: they quote examples and name folders
 

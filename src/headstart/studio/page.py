@@ -29,7 +29,7 @@ HEAD = (
 )
 EMPTY = (
     '<div class="hs-part"><h4>What it takes</h4><ul>'
-    "<li>A <strong>.zip</strong> with a folder for each class, and the pictures or .txt files of that class in it.</li>"
+    "<li>A <strong>.zip</strong> with a folder for each class, and the pictures, sounds or .txt files of that class in it.</li>"
     "<li>A <strong>table</strong> (.csv, .tsv, .jsonl, .parquet) with a column of texts and a column of labels or "
     "numbers.</li><li>A <strong>.zip</strong> of such a table with the pictures that it names.</li></ul>"
     '<p class="hs-small">At least 20 examples, better 50 for each class. Everything stays on this machine.</p></div>'
@@ -113,6 +113,7 @@ class Page:
             self.outcome: told + (outcome_html(model) if model is not None else ""),
             self.trial: update(visible=model is not None),
             self.panel.picture: update(visible=takes == "image", **emptied),
+            self.panel.sound: update(visible=takes == "audio", **emptied),
             self.panel.text: update(visible=takes == "text", **emptied),
             self.panel.button: update(visible=model is not None),
             self.panel.shown: update(**emptied),

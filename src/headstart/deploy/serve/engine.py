@@ -87,10 +87,10 @@ class ForbiddenError(RunError):
 
 
 def check_kind(name: str, model: Model) -> None:
-    """PlanError for a model of a table: requests hold texts or pictures."""
+    """PlanError for a model of a table: requests hold texts, pictures or sounds."""
     if model.table is not None:
         raise PlanError(
-            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts and pictures so far. "
+            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts, pictures and sounds. "
             "Use `headstart predict RUN TABLE.csv`, or headstart.load(RUN).predict(rows) in your own server."
         )
 

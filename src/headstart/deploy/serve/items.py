@@ -1,4 +1,4 @@
-"""Items as they come in over HTTP: JSON, or the bytes of one picture. Limits are held before anything is decoded."""
+"""Items as they come in over HTTP: JSON, or the file of a picture or sound. Limits are held before any is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from headstart.deploy.serve.batcher import Item
 from headstart.deploy.serve.problems import Problem, at_item
 from headstart.deploy.serve.settings import Settings
 from headstart.errors import listed
+from headstart.modalities.files import sounds
 from headstart.modalities.headers import FORMATS, size_of
+from headstart.modalities.waves import header_of
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
 MOST_ERRORS = 10  # that an answer lists
@@ -24,7 +26,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class Encoded(BaseModel):
-    """A picture's file in base64."""
+    """The file of a picture or a sound in base64."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -32,7 +34,7 @@ class Encoded(BaseModel):
 
 
 class Items(BaseModel):
-    """Texts as strings, or pictures as their files in base64."""
+    """Texts as strings, or pictures or sounds as their files in base64."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -81,8 +83,8 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def read_items(request: Request, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a request. Problem for all that is not as it should be."""
-    if _kind(request).startswith("image/"):
-        read, body = one_picture, await read_body(request, settings)
+    if _kind(request).startswith(("image/", "audio/")):
+        read, body = one_file, await read_body(request, settings)
     else:
         read, body = items_of, await read_json(request, settings)
     return read(body, settings) if len(body) <= SMALL else await asyncio.to_thread(read, body, settings)
@@ -92,7 +94,11 @@ async def read_json(request: Request, settings: Settings) -> bytes:
     """The whole body of a request that says that it is JSON. Problem where it says otherwise (415)."""
     if _kind(request) != "application/json":
         given = f"this is {_kind(request)!r}" if _kind(request) else "there is no Content-Type"
-        raise Problem(415, "Unsupported media type", f"Send application/json, or a picture as image/*; {given}.")
+        raise Problem(
+            415,
+            "Unsupported media type",
+            f"Send application/json, a picture as image/*, or a sound as audio/*; {given}.",
+        )
     return await read_body(request, settings)
 
 
@@ -100,9 +106,10 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def one_picture(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
-    """(modality, items) of a body that is a picture's file."""
-    return "image", [picture(body, 0, settings)]
+def one_file(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is the file of a picture or a sound."""
+    modality, item = of_file(body, 0, settings)
+    return modality, [item]
 
 
 def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
@@ -117,7 +124,11 @@ def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
         )
     if isinstance(items[0], str):
         return "text", [text(str(one), i, settings) for i, one in enumerate(items)]
-    return "image", [decoded(one, i, settings) for i, one in enumerate(items) if isinstance(one, Encoded)]
+    files = [decoded(one, i, settings) for i, one in enumerate(items) if isinstance(one, Encoded)]
+    modality = files[0][0]
+    if odd := next((i for i, (kind, _) in enumerate(files) if kind != modality), 0):
+        raise at_item(odd, "pictures and sounds in one request: send them apart")
+    return modality, [item for _, item in files]
 
 
 def text(given: str, position: int, settings: Settings) -> Item:
@@ -129,12 +140,29 @@ def text(given: str, position: int, settings: Settings) -> Item:
     return Item(given, key)
 
 
-def decoded(given: Encoded, position: int, settings: Settings) -> Item:
-    """A picture out of its base64."""
+def decoded(given: Encoded, position: int, settings: Settings) -> tuple[str, Item]:
+    """(modality, item) out of its base64."""
     try:
-        return picture(base64.b64decode(given.base64, validate=True), position, settings)
+        return of_file(base64.b64decode(given.base64, validate=True), position, settings)
     except (binascii.Error, ValueError):
         raise at_item(position, "not valid base64") from None
+
+
+def of_file(data: bytes, position: int, settings: Settings) -> tuple[str, Item]:
+    """(modality, item) of a file, by its first bytes."""
+    if sounds(data[:16]):
+        return "audio", sound(data, position, settings)
+    return "image", picture(data, position, settings)
+
+
+def sound(data: bytes, position: int, settings: Settings) -> Item:
+    """A sound whose header tells a length within the limits."""
+    header = header_of(data)
+    if header is None:
+        raise at_item(position, "truncated or damaged: no sound that libsndfile reads")
+    if header.seconds > settings.seconds:
+        raise at_item(position, f"a sound may have {settings.seconds:g} s, and this has {header.seconds:,.1f}")
+    return Item({"path": None, "bytes": data}, data)
 
 
 def picture(data: bytes, position: int, settings: Settings) -> Item:
@@ -143,7 +171,7 @@ def picture(data: bytes, position: int, settings: Settings) -> Item:
         raise at_item(position, "empty file")
     size = size_of(data)
     if size is None:
-        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}")
+        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}; nor a sound")
     if size[0] * size[1] > settings.pixels:
         raise at_item(position, f"{size[0]:,} × {size[1]:,} pixels, and a picture may have {settings.pixels:,} in all")
     return Item({"path": None, "bytes": data}, data)
