@@ -1,6 +1,6 @@
 """Speech: digits of unseen speakers, another language's digits and sentences from an English model, and its speed.
 
-    python -m benchmarks.speech [english gujarati spanish words speed]    reads ../shared/data; writes results/speech.json
+    python -m benchmarks.speech [english gujarati spanish words speed]   reads ../shared/data, writes results/speech.json
 
 `spanish` makes its own sentences with espeak-ng (benchmarks/speech_synth.py). Each fit is a process of its own with an
 empty feature cache. Speakers of test are never heard in training.
@@ -51,7 +51,7 @@ def told(run: dict) -> dict:
         "strategy": run["strategy"],
         "cut": run["cut"],
         "reads": plan["reads"],
-        "padded": plan["padded"],
+        "backbone": run["backbone"],
         "ships": plan["ships"],
         "depth": [{"name": one["name"], "score": one["score"]} for one in plan["depth"]],
         "candidates": [

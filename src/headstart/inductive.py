@@ -117,11 +117,9 @@ def of_best_length(
     problem: Problem, network: Backbone, metrics: tuple[Metric, ...], wishes: Wishes, seed: int, progress: Progress
 ) -> Backbone:
     """The network on a clip's own length, or on clips filled up as it was trained: as probes on some examples say."""
-    padded = network.padded()
-    if padded is None or (wishes.plan is not None and not wishes.plan.padded):
+    padded = network.padded() if wishes.plan is None else None
+    if padded is None or padded.provenance.name == network.provenance.name:
         return network
-    if wishes.plan is not None:
-        return padded
     rows = np.unique(np.concatenate([problem.rows["train"], problem.rows["val"]]))
     rows = rows[some_of_each(problem.y[rows], N_COMPARED, seed)]
     items, digests = [problem.dataset.inputs[row] for row in rows], [problem.digests[row] for row in rows]
@@ -226,7 +224,6 @@ def make_plan(shop: Workshop, systems: Systems, wishes: Wishes) -> Plan:
         candidates=chosen.candidates,
         scratch=systems.scratch.strategy.settings() if systems.scratch is not None else {},
         way=shop.runner.way,
-        padded=bool(network.preprocessing.get("padded")),
         crosswise=wishes.crosswise,
     )
 

@@ -155,8 +155,6 @@ class Model:
             ) from error
         if self.plan.canvas is not None:
             found = found.at(self.plan.canvas)
-        if self.plan.padded:
-            found = found.padded() or found
         if found.fingerprint != self.fingerprint:
             raise RunError(
                 f"This model was fitted on {origin.name} with weights {origin.sha256[:12]}…, but "

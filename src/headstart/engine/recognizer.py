@@ -29,6 +29,7 @@ from headstart.tasks.ctc_head import CtcHead, Frames
 from headstart.tasks.heard import Heard
 from headstart.tasks.ngram import Ngram
 
+AS_SAID = Line()
 LANGUAGE = "language."  # before the names of the language model's arrays
 
 
@@ -67,7 +68,7 @@ class Recognizer:
     changes: Changes | None = None  # what training changed in the backbone
     language: Language | None = None  # of the transcripts, where it helped on validation
     beam: bool = False  # whether texts are searched for rather than paths
-    sure: Line = Line()  # what the confidence of a word means
+    sure: Line = AS_SAID  # what the confidence of a word means
 
     def to_json(self) -> dict[str, Any]:
         """All but the tensors, as plain JSON values."""

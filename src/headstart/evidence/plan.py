@@ -66,7 +66,6 @@ class Plan:
     first: dict[str, Any] = field(default_factory=dict)  # settings of training the head alone, that came before
     reads: tuple[int, ...] = ()  # stages that a trained head reads, where they were chosen
     canvas: tuple[int, int] | None = None  # height and width that pictures were resized to, where boxes are looked for
-    padded: bool = False  # whether sounds were filled up with silence to the length that the network was trained on
     upside_down: bool = False  # whether random views turned pictures upside down
     crosswise: bool = True  # whether cross-validation chooses where labels are few
 
