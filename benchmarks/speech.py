@@ -1,6 +1,6 @@
 """Speech: digits of unseen speakers, another language's digits and sentences from an English model, and its speed.
 
-    python -m benchmarks.speech [english gujarati spanish words speed]   reads ../shared/data, writes results/speech.json
+    python -m benchmarks.speech [english gujarati spanish words speed]      reads ../shared/data; see results/speech.json
 
 `spanish` makes its own sentences with espeak-ng (benchmarks/speech_synth.py). Each fit is a process of its own with an
 empty feature cache. Speakers of test are never heard in training.
@@ -42,6 +42,7 @@ def told(run: dict) -> dict:
         "compute_s": sum(run["seconds"].values()),
         "seconds": run["seconds"],
         "primary": run["primary"],
+        "titles": run["titles"],
         "metrics": run["metrics"],
         "baselines": {
             who: {name: scores[name] for name in names if name in scores} for who, scores in run["baselines"].items()

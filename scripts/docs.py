@@ -273,6 +273,44 @@ def boxes() -> str:
     return "\n".join(lines)
 
 
+def speech() -> str:
+    """What was recognised of unseen speakers, for each number of sounds to learn from, as a table."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "speech.json").read_text(encoding="utf-8"))
+    lines = [
+        "| data | sounds to learn from | score | transfer | from scratch | MFCC or log-mel |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pair, run in results["english"].items():
+        lines.append(_heard(f"English digits, {pair} unheard", [run], "accuracy"))
+    for n, runs in results["gujarati"].items():
+        lines.append(_heard(f"Gujarati digits, {n} a class, mean of {len(runs)} draws", runs, "accuracy"))
+    for run in results["spanish"].values():
+        lines.append(_heard("Spanish sentences (espeak-ng)", [run], "cer"))
+    lines.append(_heard("Gujarati digit words", [results["words"]], "cer"))
+    return "\n".join(lines)
+
+
+def _heard(data: str, runs: list[dict[str, Any]], metric: str) -> str:
+    """A row: what one run gives with its interval, or the mean of several."""
+
+    def cell(scores: list[dict[str, float]]) -> str:
+        return _shown(scores[0]) if len(scores) == 1 else f"{_mean(one['value'] for one in scores):.3f}"
+
+    def of(part: str) -> list[dict[str, float]]:
+        return [next(one[metric] for name, one in run["baselines"].items() if part in name) for run in runs]
+
+    classical = "log-mel" if metric == "cer" else "regression"
+    cells = [
+        data,
+        f"{_mean(run['n']['train'] for run in runs):.0f}",
+        runs[0]["titles"][metric],
+        cell([run["metrics"][metric] for run in runs]),
+        cell(of("from scratch")),
+        cell(of(classical)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
@@ -296,6 +334,7 @@ def refreshed(readme: str) -> str:
         ("groups", groups()),
         ("continued", continued()),
         ("boxes", boxes()),
+        ("speech", speech()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
