@@ -1,6 +1,6 @@
 """Speech: digits of unseen speakers, another language's digits and sentences from an English model, and its speed.
 
-    python -m benchmarks.speech [english gujarati spanish words speed]      reads ../shared/data; see results/speech.json
+    python -m benchmarks.speech [english gujarati spanish words speed]  reads ../shared/data; see results/speech.json
 
 `spanish` makes its own sentences with espeak-ng (benchmarks/speech_synth.py). Each fit is a process of its own with an
 empty feature cache. Speakers of test are never heard in training.

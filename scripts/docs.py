@@ -290,7 +290,7 @@ def speech() -> str:
     return "\n".join(lines)
 
 
-def _heard(data: str, runs: list[dict[str, Any]], metric: str) -> str:
+def _heard(data: str, runs: list[dict], metric: str) -> str:
     """A row: what one run gives with its interval, or the mean of several."""
 
     def cell(scores: list[dict[str, float]]) -> str:
