@@ -29,8 +29,7 @@ HEAD = (
 )
 EMPTY = (
     '<div class="hs-part"><h4>What it takes</h4><ul>'
-    "<li>A <strong>.zip</strong> with a folder for each class, and the pictures, sounds or .txt files of that class in "
-    "it.</li>"
+    "<li>A <strong>.zip</strong> with a folder for each class, and its pictures, sounds or .txt files in it.</li>"
     "<li>A <strong>table</strong> (.csv, .tsv, .jsonl, .parquet) with a column of texts and a column of labels or "
     "numbers.</li><li>A <strong>.zip</strong> of such a table with the pictures that it names.</li></ul>"
     '<p class="hs-small">At least 20 examples, better 50 for each class. Everything stays on this machine.</p></div>'
