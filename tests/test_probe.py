@@ -214,7 +214,7 @@ def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example()
     y = (features[:, 0] + 0.5 * rng.normal(size=30) > 0).astype(np.int64)
     task = Classification(class_names=("a", "b"), positive="b")
     adapted, logits = Probe().cross_adapt(task, Part(features, y), 0)
-    for fold in probe._folds(task, y, 0):
+    for fold in probe._folds(y, 0):
         rest = np.setdiff1d(np.arange(30), fold)
         paths = probe.Probe()._path(task, Part(features[rest], y[rest]), 0)
         candidates = [head.logits(features[fold]) for _, head in paths]
@@ -229,6 +229,6 @@ def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example()
 def test_every_class_is_spread_over_the_folds() -> None:
     task = Classification(class_names=("a", "b"), positive="b")
     y = np.array([0] * 10 + [1] * 5)
-    folds = probe._folds(task, y, 0)
+    folds = probe._folds(y, 0)
     assert sorted(np.concatenate(folds)) == list(range(15))
     assert all((y[fold] == 1).sum() == 1 for fold in folds)

@@ -133,7 +133,7 @@ def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
     measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
     if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
-        return []  # so few labels cannot tell trained networks apart
+        return []  # so few labels or groups cannot tell trained networks apart
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
@@ -230,7 +230,8 @@ def reason_for(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
     names = [stage.name for stage in shop.backbone.stages]
     title = title_of(chosen.strategy, names)
     if len(final) == 1 and shop.problem.crosswise:
-        return f"{title}: so few labels cannot tell trained networks apart"
+        few = "labels" if shop.problem.all_groups is None else "groups"
+        return f"{title}: so few {few} cannot tell trained networks apart"
     if len(final) == 1:
         return f"{title}: the only way that was asked for or that the budget allowed"
     best = max(final, key=lambda one: shop.judge.gain(one.score.value))

@@ -109,6 +109,7 @@ class Workshop:
             judge=self.judge,
             seed=self.seed,
             class_weight=self.class_weight,
+            groups=self.problem.all_groups,
         )
 
     def solve(self, strategy: Probe) -> Solved:

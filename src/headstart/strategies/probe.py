@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from headstart.errors import DataError, PlanError
 from headstart.strategies.base import Adapted, Part, Strategy
@@ -60,7 +61,7 @@ class Probe(Strategy):
         For so few labels that none can be spared to choose by: the strength is the best of five-fold
         cross-validation. DataError when there are fewer than two examples.
         """
-        folds = _folds(task, part.y, seed)
+        folds = _folds(part.y, seed, part.groups)
         rests = [np.setdiff1d(np.arange(len(part.y)), fold) for fold in folds]
         paths = [list(self._path(task, _rows(part, rest), seed)) for rest in rests]
         n_steps = min(len(path) for path in paths)
@@ -103,10 +104,14 @@ def _rows(part: Part, rows: np.ndarray) -> Part:
     return Part(part.features[rows], part.y[rows], weights)
 
 
-def _folds(task: LinearTask, y: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Rows of each of up to five folds, every class spread over them."""
+def _folds(y: np.ndarray, seed: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+    """Rows of each of up to five folds, every class spread over them; groups (N,) of two or more stay whole."""
     if len(y) < 2:
         raise DataError(f"{len(y)} labelled examples are too few to learn from. Give more.")
+    if groups is not None and (n_groups := len(np.unique(groups))) > 1:
+        divide: Any = GroupKFold if y.dtype.kind != "i" else StratifiedGroupKFold
+        folds = divide(min(N_FOLDS, n_groups), shuffle=True, random_state=seed)
+        return [fold for _, fold in folds.split(y, y, groups) if len(fold)]
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
     if y.dtype.kind == "i":
