@@ -226,8 +226,16 @@ def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example()
     assert adapted.val_loss == pytest.approx(loss)
 
 
+def test_groups_are_not_torn_apart_by_the_folds() -> None:
+    y, groups = np.array([0, 1] * 12), np.repeat(list("abcd"), 6)
+    folds = probe._folds(y, 0, groups)
+    assert sorted(np.concatenate(folds)) == list(range(24))
+    assert len(folds) == 4
+    assert all(len(set(groups[fold])) == 1 for fold in folds)
+    assert len(probe._folds(y, 0, np.repeat("a", 24))) == 5  # one group can only be divided
+
+
 def test_every_class_is_spread_over_the_folds() -> None:
-    task = Classification(class_names=("a", "b"), positive="b")
     y = np.array([0] * 10 + [1] * 5)
     folds = probe._folds(y, 0)
     assert sorted(np.concatenate(folds)) == list(range(15))
