@@ -1,7 +1,7 @@
 """How long a network should be made to listen: a clip's own length, or filled up with silence as it was trained.
 
 The clip's own length costs a fraction and gives other features, so that neither is better as such. Probes on both,
-cross-validated on some of the examples, say which; what costs more must be better beyond one standard error.
+cross-validated on some of the examples, say which; what costs thirty times as much must be better beyond chance.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Lengths:
 
     own: Score  # of the clip's own length, on its best stage
     padded: Score
-    pays: bool  # whether padding is better beyond one standard error of the paired difference
+    pays: bool  # whether padding is better beyond the 95 % interval of the paired difference
 
 
 def compare_lengths(
@@ -61,4 +61,4 @@ def compare_lengths(
             scores.append(task.scores(logits))
         best.append(max(scores, key=lambda one: judge.gain(judge.score(one).value)))
     gain, error = judge.gain_over(best[1], best[0])
-    return Lengths(own=judge.score(best[0]), padded=judge.score(best[1]), pays=bool(gain > error))
+    return Lengths(own=judge.score(best[0]), padded=judge.score(best[1]), pays=bool(gain > 1.96 * error))
