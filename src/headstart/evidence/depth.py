@@ -48,6 +48,7 @@ class Probing:
     seed: int
     class_weight: str | None = None
     groups: np.ndarray | None = None  # (N,) of all examples, where some belong together
+    variants: tuple[Features, ...] = ()  # of the training examples in other forms
 
     def width(self, stages: tuple[int, ...]) -> int:
         """How many columns these stages have together."""
@@ -60,8 +61,10 @@ class Probing:
 
     def solve(self, stages: tuple[int, ...]) -> Probed:
         """A probe on these stages side by side."""
-        strategy = Probe(stages=stages, class_weight=self.class_weight)
+        strategy = Probe(stages=stages, class_weight=self.class_weight, variants=len(self.variants))
         train, val = (Part(side_by_side(self.features, stages, rows), self.y[rows]) for rows in (self.train, self.val))
+        each = np.arange(len(self.train))
+        train = replace(train, variants=tuple(side_by_side(one, stages, each) for one in self.variants))
         if self.crosswise:
             together = None if self.groups is None else self.groups[self.train]
             adapted, logits = strategy.cross_adapt(self.task, replace(train, groups=together), self.seed)

@@ -33,6 +33,7 @@ class Probe(Strategy):
     freeze: int | None = None  # how many stages are frozen and run, counted from the input; None is all
     stages: tuple[int, ...] | None = None  # indices of the stages whose features stand side by side; None is the last
     class_weight: str | None = None  # "balanced": every class counts the same
+    variants: int = 0  # other forms of each example that teach too
 
     def cut(self, n_stages: int) -> int:
         """How many stages run. PlanError when `freeze` or `stages` is out of range."""
@@ -79,6 +80,7 @@ class Probe(Strategy):
 
     def _path(self, task: LinearTask, part: Part, seed: int) -> Path:
         """(strength, head on raw features), strongest first."""
+        part = _with_variants(part)
         features, unfold = standardised(part.features)
         for strength, head in task.heads(features, part.y, seed, self.class_weight, part.weights):
             yield strength, unfold(head)
@@ -101,7 +103,16 @@ def best_on_path(task: LinearTask, path: Path, val: Part) -> Adapted:
 
 def _rows(part: Part, rows: np.ndarray) -> Part:
     weights = None if part.weights is None else part.weights[rows]
-    return Part(part.features[rows], part.y[rows], weights)
+    return Part(part.features[rows], part.y[rows], weights, tuple(one[rows] for one in part.variants))
+
+
+def _with_variants(part: Part) -> Part:
+    """Its variants as examples of their own."""
+    if not part.variants:
+        return part
+    n = 1 + len(part.variants)
+    weights = None if part.weights is None else np.tile(part.weights, n)
+    return Part(np.concatenate([part.features, *part.variants]), np.concatenate([part.y] * n), weights)
 
 
 def _folds(y: np.ndarray, seed: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
