@@ -240,3 +240,17 @@ def test_every_class_is_spread_over_the_folds() -> None:
     folds = probe._folds(y, 0)
     assert sorted(np.concatenate(folds)) == list(range(15))
     assert all((y[fold] == 1).sum() == 1 for fold in folds)
+
+
+def test_variants_teach_as_examples_of_their_own_and_do_not_tell_of_the_fold_they_belong_to() -> None:
+    rng = np.random.default_rng(0)
+    task = Classification(class_names=("a", "b"), positive="b")
+    y, features = rng.integers(0, 2, 60), rng.normal(size=(60, 40)).astype(np.float32)
+    other = (features + 0.3).astype(np.float32)
+    val = Part(rng.normal(size=(20, 40)).astype(np.float32), rng.integers(0, 2, 20))
+    both = Probe().adapt(task, Part(features, y, variants=(other,)), val, 0)
+    stacked = Probe().adapt(task, Part(np.concatenate([features, other]), np.tile(y, 2)), val, 0)
+    np.testing.assert_allclose(both.head.weight, stacked.head.weight, atol=1e-6)
+    _, logits = Probe().cross_adapt(task, Part(features, y, variants=(features.copy(),)), 0)
+    right = (task.scores(logits).argmax(1) == y).mean()  # labels are random: a leak would make nearly all right
+    assert right < 0.75
