@@ -35,7 +35,15 @@ def predict(
     run: Run,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders, a table, '-' for standard input, or a text.")],
     out: Annotated[
-        Path | None, typer.Option(help="File: .csv, .tsv, .jsonl, .parquet; boxes also .json (COCO).")
+        Path | None,
+        typer.Option(
+            help="File: .csv, .tsv, .jsonl, .parquet; boxes also .json (COCO); one recording also .srt, .vtt, .txt, "
+            ".json. With --format a folder."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of transcripts, a file each in the new folder --out: srt, vtt, txt or json."),
     ] = None,
     draw: Annotated[Path | None, typer.Option(help="New folder for the pictures with their boxes drawn.")] = None,
     every: Annotated[bool, typer.Option("--all-boxes", help="Boxes below their class's threshold too.")] = False,
@@ -48,48 +56,73 @@ def predict(
     """Predict with the model of RUN; probabilities are calibrated."""
     from headstart import load, registry
     from headstart.data.inputs import gather
-    from headstart.deploy import detections, predictions
+    from headstart.deploy import detections, predictions, transcripts
 
-    if out is not None:
-        predictions.check_table_name(out, boxes=True)
+    check_out(out, format)
     if draw is not None:
         detections.check_free_folder(draw)
     model = load(run, backbone)
-    check_boxes(model, out, draw is not None or every)
+    check_fits(model, out, format, draw is not None or every)
     items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
     progress = screen(as_json or quiet or jsonl)
+    found = heard = None
     with progress.step("predict"):
-        found = None if model.detector is None else detections.find(model, items, progress, every)
-        table = predictions.predict_all(model, items, progress) if found is None else found.pictures()
+        if model.detector is not None:
+            found = detections.find(model, items, progress, every)
+            table, shown = found.pictures(), found.counts()
+        elif model.recognizer is not None:
+            heard = transcripts.transcribe(model, items, progress)
+            table, shown = heard.table(), heard.short()
+        else:
+            table = predictions.predict_all(model, items, progress)
+            shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
     if found is not None and draw is not None:
         progress.say(f"{found.draw(draw):,} pictures drawn: {draw}")
     if out is not None:
-        predictions.write_table(table, out) if found is None else predictions.write_boxes(found, out)
+        if found is not None:
+            predictions.write_boxes(found, out)
+        elif heard is not None:
+            heard.write(out, format) if format else predictions.write_transcripts(heard, out)
+        else:
+            predictions.write_table(table, out)
     if as_json:
         print_json({"run": str(run), "predictions": json.loads(table.to_json(orient="records"))})
     elif jsonl:
         print(predictions.as_jsonl(table), end="")
     elif out is not None:
         print(f"{len(table):,} predictions: {out}")
-    elif found is not None:
-        print_rows(found.counts().to_dict("records"))
     else:
-        shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
         print_rows(shown.to_dict("records"))
 
 
-def check_boxes(model: Model, out: Path | None, asked: bool) -> None:
-    """PlanError where boxes are `asked` for, by an option or by the file's name, of a model that finds none."""
-    from headstart.deploy import predictions
+def check_out(out: Path | None, format: str | None) -> None:
+    """PlanError where no kind of model could write there."""
+    from headstart.deploy import predictions, transcripts
     from headstart.errors import PlanError
 
-    if model.detector is None:
-        if asked:
-            raise PlanError(
-                f"--draw and --all-boxes are for boxes, and this model gives {model.task.title}. Leave them out."
-            )
-        if out is not None:
-            predictions.check_table_name(out)
+    if format is not None:
+        transcripts.check_kind(format)
+        if out is None:
+            raise PlanError(f"--format {format} writes a file a recording: say in which new folder with --out FOLDER.")
+        transcripts.check_new_folder(out)
+    elif out is not None:
+        predictions.check_table_name(out, (predictions.COCO, *transcripts.SUFFIXES))
+
+
+def check_fits(model: Model, out: Path | None, format: str | None, boxes: bool) -> None:
+    """PlanError where boxes or transcripts are asked for, by an option or a file's name, of a model that gives none."""
+    from headstart.deploy import predictions, transcripts
+    from headstart.errors import PlanError
+
+    if model.detector is None and boxes:
+        raise PlanError(
+            f"--draw and --all-boxes are for boxes, and this model gives {model.task.title}. Leave them out."
+        )
+    if model.recognizer is None and format is not None:
+        raise PlanError(f"--format is for transcripts, and this model gives {model.task.title}. Leave it out.")
+    if out is not None and format is None:
+        own = transcripts.SUFFIXES if model.recognizer else (predictions.COCO,) if model.detector else ()
+        predictions.check_table_name(out, own)
 
 
 @app.command()

@@ -74,7 +74,7 @@ def readable(model: Model, value: Any) -> tuple[Any, str]:
     if value is None or value == "":
         raise DataError(f"There is nothing to look at yet: give {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
     item = model.modality.store(value, None)
-    examined = model.modality.examine(item)
+    examined = model.examine(item)
     if examined.problem:
         raise DataError(f"This {noun} cannot be used: {examined.problem}.")
     return item, examined.digest

@@ -1,4 +1,4 @@
-"""Items as they come in over HTTP: JSON, or the bytes of one picture. Limits are held before anything is decoded."""
+"""Items as they come in over HTTP: JSON, or the bytes of one file. Limits are held before anything is decoded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from starlette.requests import ClientDisconnect
 from headstart.deploy.serve.batcher import Item
 from headstart.deploy.serve.problems import Problem, at_item
 from headstart.deploy.serve.settings import Settings
-from headstart.errors import listed
+from headstart.errors import DataError, listed
+from headstart.modalities.files import sounds
 from headstart.modalities.headers import FORMATS, size_of
+from headstart.modalities.waves import opened
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
 MOST_ERRORS = 10  # that an answer lists
@@ -24,7 +26,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class Encoded(BaseModel):
-    """A picture's file in base64."""
+    """A picture's or a sound's file in base64."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -32,7 +34,7 @@ class Encoded(BaseModel):
 
 
 class Items(BaseModel):
-    """Texts as strings, or pictures as their files in base64."""
+    """Texts as strings, or pictures or sounds as their files in base64."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -83,6 +85,8 @@ async def read_items(request: Request, settings: Settings) -> tuple[str, list[It
     """(modality, items) of a request. Problem for all that is not as it should be."""
     if _kind(request).startswith("image/"):
         read, body = one_picture, await read_body(request, settings)
+    elif _kind(request).startswith("audio/"):
+        read, body = one_sound, await read_body(request, settings)
     else:
         read, body = items_of, await read_json(request, settings)
     return read(body, settings) if len(body) <= SMALL else await asyncio.to_thread(read, body, settings)
@@ -92,7 +96,11 @@ async def read_json(request: Request, settings: Settings) -> bytes:
     """The whole body of a request that says that it is JSON. Problem where it says otherwise (415)."""
     if _kind(request) != "application/json":
         given = f"this is {_kind(request)!r}" if _kind(request) else "there is no Content-Type"
-        raise Problem(415, "Unsupported media type", f"Send application/json, or a picture as image/*; {given}.")
+        raise Problem(
+            415,
+            "Unsupported media type",
+            f"Send application/json, a picture as image/*, or a sound as audio/*; {given}.",
+        )
     return await read_body(request, settings)
 
 
@@ -103,6 +111,11 @@ def _kind(request: Request) -> str:
 def one_picture(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a body that is a picture's file."""
     return "image", [picture(body, 0, settings)]
+
+
+def one_sound(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is a sound's file."""
+    return "audio", [sound(body, 0, settings)]
 
 
 def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
@@ -117,7 +130,7 @@ def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
         )
     if isinstance(items[0], str):
         return "text", [text(str(one), i, settings) for i, one in enumerate(items)]
-    return "image", [decoded(one, i, settings) for i, one in enumerate(items) if isinstance(one, Encoded)]
+    return files_in([one for one in items if isinstance(one, Encoded)], settings)
 
 
 def text(given: str, position: int, settings: Settings) -> Item:
@@ -129,12 +142,42 @@ def text(given: str, position: int, settings: Settings) -> Item:
     return Item(given, key)
 
 
-def decoded(given: Encoded, position: int, settings: Settings) -> Item:
-    """A picture out of its base64."""
+def files_in(given: Sequence[Encoded], settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of files in base64: sounds where the first one is a sound, else pictures."""
+    decoded = [_decoded(one, i) for i, one in enumerate(given)]
+    if not sounds(decoded[0][:16]):
+        return "image", [picture(data, i, settings) for i, data in enumerate(decoded)]
+    found = [sound(data, i, settings) for i, data in enumerate(decoded)]
+    if (seconds := sum(one.seconds for one in found)) > settings.seconds:
+        raise Problem(
+            422,
+            "Too much sound",
+            f"The sounds last {seconds:,.0f} s, and those of a request may last {settings.seconds:,.0f} s together. "
+            "Send several requests.",
+        )
+    return "audio", found
+
+
+def _decoded(given: Encoded, position: int) -> bytes:
+    """A file out of its base64."""
     try:
-        return picture(base64.b64decode(given.base64, validate=True), position, settings)
+        return base64.b64decode(given.base64, validate=True)
     except (binascii.Error, ValueError):
         raise at_item(position, "not valid base64") from None
+
+
+def sound(data: bytes, position: int, settings: Settings) -> Item:
+    """A sound whose header tells a length within the limits."""
+    if not data:
+        raise at_item(position, "empty file")
+    try:
+        with opened(data) as (_, header):
+            seconds = header.seconds
+    except (DataError, OSError, ValueError) as error:
+        raise at_item(position, str(error)) from None
+    if seconds > settings.seconds:
+        raise at_item(position, f"{seconds:,.0f} s, and the sounds of a request may last {settings.seconds:,.0f} s")
+    return Item({"path": None, "bytes": data}, data, seconds)
 
 
 def picture(data: bytes, position: int, settings: Settings) -> Item:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
+from headstart.deploy.serve.members import Member
 from headstart.deploy.serve.problems import MEDIA_TYPE
 from headstart.deploy.serve.settings import Settings
-from headstart.deploy.serve.shared import Member
 from headstart.tasks.coco import MOST
 
 Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]  # told here, checked by the engine

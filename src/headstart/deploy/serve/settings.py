@@ -16,6 +16,7 @@ class Settings:
     items: int = 64  # in one request
     characters: int = 50_000  # of one text
     pixels: int = 50_000_000  # of one picture, by its header
+    seconds: float = 600.0  # of sound in one request, by the files' headers
     waiting: int = 1024  # items that wait for a lane; more are refused
     batch: int = 32  # items that a lane takes at a time
     wait_s: float = 0.002  # for more items to run with those that are there, while a lane is idle
@@ -28,7 +29,17 @@ class Settings:
     allowed: tuple[Path, ...] = ()  # folders that runs may be loaded from while the server runs
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "items", "characters", "pixels", "waiting", "batch", "answer_s", "body_s"):
+        for name in (
+            "body_bytes",
+            "items",
+            "characters",
+            "pixels",
+            "seconds",
+            "waiting",
+            "batch",
+            "answer_s",
+            "body_s",
+        ):
             if getattr(self, name) <= 0:
                 raise PlanError(f"{name}={getattr(self, name)}, but it must be more than 0.")
         if self.waiting < self.items:
