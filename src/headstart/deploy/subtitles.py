@@ -44,7 +44,7 @@ def cues(heard: Heard) -> list[Cue]:
     starts = [*(cue.start for cue in found[1:]), float("inf")]
     return [
         cue._replace(end=max(min(cue.end, after), min(cue.start + LEAST_S, after)))
-        for cue, after in zip(found, starts, strict=True)
+        for cue, after in zip(found, starts, strict=False)
     ]
 
 
@@ -66,7 +66,7 @@ def _n_shown(words: Sequence[Word]) -> int:
         most += 1
     if most == len(words):
         return most
-    return max(range(most // 2 + 1, most + 1), key=lambda n: (round(words[n].start - words[n - 1].end, 3), n))
+    return max(range(max(1, most // 2), most + 1), key=lambda n: (round(words[n].start - words[n - 1].end, 3), n))
 
 
 def lines_of(texts: Sequence[str]) -> tuple[str, ...] | None:

@@ -114,6 +114,7 @@ class Page:
             self.trial: update(visible=model is not None),
             self.panel.picture: update(visible=takes == "image", **emptied),
             self.panel.text: update(visible=takes == "text", **emptied),
+            self.panel.sound: update(visible=takes == "audio", **emptied),
             self.panel.button: update(visible=model is not None),
             self.panel.shown: update(**emptied),
             self.report: update(visible=model is not None),
