@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 import headstart
 from headstart import registry
 from headstart.backbones import catalog
-from headstart.deploy import answer, artifact, hub, subtitles
+from headstart.deploy import answer, app, artifact, hub, subtitles
 from headstart.deploy.bundle import bundle
 from headstart.deploy.card import model_card
 from headstart.deploy.export import export as write_export
@@ -38,9 +38,15 @@ from headstart.tasks.ctc import Alphabet
 from headstart.tasks.ctc_head import CtcHead
 from headstart.tasks.heard import Heard, Word
 from headstart.tasks.transcription import Transcription
-from tests import samples
+from tests import samples, serving
 from tests.conftest import call
 
+pytestmark = [  # Gradio's own: what it imports, and event loops that it leaves open
+    pytest.mark.usefixtures("gradio_loops"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 CHARACTERS = (" ", "a", "b", "c", "ñ", "&", "<")
 SETTINGS = {
     "num_mel_bins": 80,
@@ -318,8 +324,8 @@ def test_evaluate_measures_on_transcripts(run: Path, model: Model, clip: Path, t
 
 @pytest.fixture(scope="module")
 def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    app = create_app({"words": headstart.load(run)}, Settings(seconds=60, token=None))
-    with TestClient(app, raise_server_exceptions=False) as found:
+    server = create_app({"words": headstart.load(run)}, Settings(seconds=60, token=None))
+    with TestClient(server, raise_server_exceptions=False) as found:
         yield found
 
 
@@ -426,6 +432,23 @@ def test_a_missing_token_is_told_in_the_form_of_the_route(run: Path) -> None:
         assert guarded.post("/predict").json()["title"] == "A token is needed"
 
 
+def test_classes_of_sounds_are_served_and_long_ones_refused(backbone: Any, model: Model) -> None:
+    kinds, data = serving.model(backbone), waves.encoded(babble(1.5), RATE)
+    headers = {"content-type": "audio/wav"}
+    with TestClient(create_app({"kinds": kinds, "words": model}, Settings())) as both:
+        answered = both.post("/predict", content=data, headers=headers).json()["models"]
+        assert set(answered) == {"kinds", "words"}
+        found = answered["kinds"]["predictions"][0]["probabilities"]
+        np.testing.assert_allclose(list(found.values()), kinds.predict_proba([data])[0], atol=1e-4)
+        long = waves.encoded(babble(31), RATE)
+        refused = both.post("/models/kinds/predict", content=long, headers=headers)
+        assert refused.status_code == 422
+        assert "Split it into several files" in refused.json()["detail"]
+        assert both.post("/models/words/predict", content=long, headers=headers).status_code == 200
+        wrong = both.post("/v1/audio/transcriptions", files={"file": ("x.wav", data)}, data={"model": "kinds"})
+        assert wrong.status_code == 404
+
+
 # --- take it elsewhere
 
 
@@ -459,6 +482,24 @@ def test_the_page_shows_words_with_their_times(model: Model, clip: Path) -> None
     assert base64.b64decode(uri[1]).decode() == subtitles.as_srt(wanted)
     (nothing,) = answer.pages(model, None)
     assert "give a sound" in nothing
+
+
+def test_classes_of_sounds_are_answered_without_a_map(backbone: Any) -> None:
+    kinds = serving.model(backbone)
+    first, second = answer.pages(kinds, waves.encoded(babble(1.5), RATE))
+    (label,) = kinds.predict([babble(1.5)])
+    for shown in (first, second):
+        assert f'class="hs-said">{label}<' in shown
+    assert "<h4>" not in second
+
+
+def test_the_page_takes_a_microphone(model: Model) -> None:
+    pytest.importorskip("gradio")
+    with TestClient(app.mount(app.server(), {"words": model}), base_url="http://127.0.0.1") as browser:
+        components = browser.get("/config").json()["components"]
+    (sound,) = [one["props"] for one in components if one["type"] == "audio"]
+    assert (sound["sources"], sound["visible"]) == (["microphone", "upload"], True)
+    assert not next(one["props"]["visible"] for one in components if one["type"] == "image")
 
 
 def test_sounds_that_cannot_be_read_are_named(model: Model, tmp_path: Path) -> None:

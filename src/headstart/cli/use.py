@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,6 +28,7 @@ from headstart.cli.base import (
 
 if TYPE_CHECKING:
     from headstart.deploy.model import Model
+    from headstart.progress import Progress
 
 MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
 
@@ -56,7 +59,7 @@ def predict(
     """Predict with the model of RUN; probabilities are calibrated."""
     from headstart import load, registry
     from headstart.data.inputs import gather
-    from headstart.deploy import detections, predictions, transcripts
+    from headstart.deploy import detections, predictions
 
     check_out(out, format)
     if draw is not None:
@@ -65,34 +68,45 @@ def predict(
     check_fits(model, out, format, draw is not None or every)
     items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
     progress = screen(as_json or quiet or jsonl)
-    found = heard = None
     with progress.step("predict"):
-        if model.detector is not None:
-            found = detections.find(model, items, progress, every)
-            table, shown = found.pictures(), found.counts()
-        elif model.recognizer is not None:
-            heard = transcripts.transcribe(model, items, progress)
-            table, shown = heard.table(), heard.short()
-        else:
-            table = predictions.predict_all(model, items, progress)
-            shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
-    if found is not None and draw is not None:
-        progress.say(f"{found.draw(draw):,} pictures drawn: {draw}")
+        told = tell_all(model, items, progress, every, format)
+    if draw is not None and told.draw is not None:
+        progress.say(f"{told.draw(draw):,} pictures drawn: {draw}")
     if out is not None:
-        if found is not None:
-            predictions.write_boxes(found, out)
-        elif heard is not None:
-            heard.write(out, format) if format else predictions.write_transcripts(heard, out)
-        else:
-            predictions.write_table(table, out)
+        told.write(out)
     if as_json:
-        print_json({"run": str(run), "predictions": json.loads(table.to_json(orient="records"))})
+        print_json({"run": str(run), "predictions": json.loads(told.table.to_json(orient="records"))})
     elif jsonl:
-        print(predictions.as_jsonl(table), end="")
+        print(predictions.as_jsonl(told.table), end="")
     elif out is not None:
-        print(f"{len(table):,} predictions: {out}")
+        print(f"{len(told.table):,} predictions: {out}")
     else:
-        print_rows(shown.to_dict("records"))
+        print_rows(told.shown.to_dict("records"))
+
+
+class Told(NamedTuple):
+    """What a model says of some items."""
+
+    table: Any  # a data frame for programs
+    shown: Any  # one for people
+    write: Callable[[Path], object]  # into the file or folder that is asked for
+    draw: Callable[[Path], int] | None = None  # into a folder; how many
+
+
+def tell_all(model: Model, items: Sequence[Any], progress: Progress, every: bool, format: str | None) -> Told:
+    """Predict for stored items."""
+    from headstart.deploy import detections, predictions, transcripts
+
+    if model.detector is not None:
+        found = detections.find(model, items, progress, every)
+        return Told(found.pictures(), found.counts(), partial(predictions.write_boxes, found), found.draw)
+    if model.recognizer is not None:
+        heard = transcripts.transcribe(model, items, progress)
+        write = partial(heard.write, kind=format) if format else partial(predictions.write_transcripts, heard)
+        return Told(heard.table(), heard.short(), write)
+    table = predictions.predict_all(model, items, progress)
+    shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
+    return Told(table, shown, partial(predictions.write_table, table))
 
 
 def check_out(out: Path | None, format: str | None) -> None:

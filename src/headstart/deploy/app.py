@@ -135,7 +135,11 @@ def panel(model: Callable[[], Model | None], takes: str | None) -> Panel:
                 label="A picture", type="filepath", height=320, visible=takes == "image", buttons=["fullscreen"]
             )
             sound: Any = gr.Audio(
-                label="A sound", sources=["microphone", "upload"], type="filepath", visible=takes == "audio"
+                label="A sound",
+                sources=["microphone", "upload"],
+                type="filepath",
+                visible=takes == "audio",
+                buttons=["download"],
             )
             for one in (picture, sound):
                 one.preprocess = lambda sent: sent.path if sent else None  # what is wrong with it, the modality says
