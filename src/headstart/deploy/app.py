@@ -117,7 +117,6 @@ class Panel(NamedTuple):
     """Gradio's components to ask a model with."""
 
     picture: Any
-    sound: Any
     text: Any
     sound: Any
     button: Any

@@ -86,13 +86,16 @@ def groups(some: Iterable[Part], seconds: float) -> Iterator[list[Part]]:
 
 def _heard(ears: Sequence[Ear], backbone: Backbone, group: Sequence[Part], in_turn: bool) -> list[list[Heard]]:
     """What each recogniser hears in each part."""
-    stages = sorted({stage for ear in ears for stage in ear.network.frames.stages})
+    stages = sorted({ear.network.frames.stage for ear in ears})
 
     @torch.inference_mode()
     def work(backbone: Backbone, rows: np.ndarray) -> tuple[np.ndarray, list[list[Heard]]]:
         inputs = backbone.collate([group[row].samples for row in rows])
         whole = whole_maps(backbone, inputs, stages)
-        return rows, [_read(ear, ear.network.read(backbone, inputs, whole), [group[r] for r in rows]) for ear in ears]
+        some = [group[row] for row in rows]
+        return rows, [
+            _read(ear, ear.network.read(backbone, inputs, whole[ear.network.frames.stage]), some) for ear in ears
+        ]
 
     found: list[list[Heard]] = [[] for _ in group]
     plan = plan_batches(backbone, [part.samples for part in group])

@@ -108,10 +108,9 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def one_file(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
-    """(modality, items) of a body that is the file of a picture or a sound."""
-    modality, item = of_file(body, 0, settings)
-    return modality, [item]
+def one_picture(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is a picture's file."""
+    return "image", [picture(body, 0, settings)]
 
 
 def one_sound(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
@@ -187,7 +186,7 @@ def picture(data: bytes, position: int, settings: Settings) -> Item:
         raise at_item(position, "empty file")
     size = size_of(data)
     if size is None:
-        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}; nor a sound")
+        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}")
     if size[0] * size[1] > settings.pixels:
         raise at_item(position, f"{size[0]:,} × {size[1]:,} pixels, and a picture may have {settings.pixels:,} in all")
     return Item({"path": None, "bytes": data}, data)

@@ -49,7 +49,7 @@ class Member:
         """Stages that it reads of the pretrained network, which others may read too."""
         detector, recognizer = self.model.detector, self.model.recognizer
         if recognizer is not None and recognizer.changes is None:
-            return max(recognizer.frames.stages) + 1
+            return recognizer.frames.stage + 1
         if detector is not None and detector.levels is not None and detector.changes is None:
             return max(detector.levels.stages) + 1
         return self.cut if self.uppers else max(self.model.stages, default=-1) + 1
