@@ -57,6 +57,9 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Predict with the model of RUN; probabilities are calibrated."""
+    from headstart.engine.allocator import keep_few_kernels
+
+    keep_few_kernels()  # before torch is there: each batch of a long recording has another shape
     from headstart import load, registry
     from headstart.data.inputs import gather
     from headstart.deploy import detections, predictions
