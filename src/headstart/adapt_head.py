@@ -31,9 +31,10 @@ def check(wishes: Wishes, recipe: Recipe, n_stages: int, n_backbones: int) -> No
         raise PlanError(
             f"{what.capitalize()} are learnt on one backbone: name one with --backbone, and compare the runs."
         )
-    if wishes.strategy not in (None, AUTO, *WAYS):
+    ways = (*WAYS, *recipe.on_demand)
+    if wishes.strategy not in (None, AUTO, *ways):
         raise PlanError(
-            f"{wishes.strategy!r} is no way to learn {what}, whose head is trained and not solved: {listed(WAYS)}, or "
+            f"{wishes.strategy!r} is no way to learn {what}, whose head is trained and not solved: {listed(ways)}, or "
             "none to let validation choose."
         )
     if wishes.class_weight == "balanced":
@@ -74,7 +75,7 @@ def ways_of(shop: HeadWorkshop, wishes: Wishes) -> list[Trained]:
     n_stages = shop.backbone.n_stages
     ways = [shop.at_cut(freeze) for freeze in shop.cuts]
     if wishes.strategy not in (None, AUTO):
-        ways = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
+        ways = [way for way in (*ways, *shop.on_demand) if registry.plugin_name(way) == wishes.strategy]
     if wishes.freeze is not None:
         ways = [shop.at_cut(wishes.freeze)]
     if wishes.freeze is not None and wishes.strategy not in (None, AUTO, registry.plugin_name(ways[0])):
@@ -117,7 +118,8 @@ def within(shop: HeadWorkshop, way: Trained, budget: float, most: int | None = N
 
 def cost(shop: HeadWorkshop, way: Trained) -> float:
     """In passes."""
-    return shop.work.passes(way, shop.work.n_train, shop.work.caches(way, shop.work.n_train))
+    work = shop.work_of(way)
+    return work.passes(way, work.n_train, work.caches(way, work.n_train))
 
 
 def run(shop: HeadWorkshop, way: Trained) -> Tried:

@@ -93,6 +93,8 @@ BACKBONES = Registry(
             "queries",
             "resume",
             "sounds",
+            "spelling",
+            "whisper_decoder",
         }
     ),
 )
