@@ -18,11 +18,12 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
 import headstart
-from headstart import speech_workshop
+from headstart import decoder_workshop, speech_workshop
 from headstart.backbones import catalog
 from headstart.backbones.changes import DOWN, UP
 from headstart.backbones.spelling import END, SILENT_CLOCK, START, TRANSCRIBE, Spelling
 from headstart.backbones.whisper_decoder import decoder_of, spelling_of
+from headstart.decoder_workshop import DecoderWorkshop
 from headstart.engine.decoder import AdaptedDecoder, OnDecoder, Spelled, adapting, as_written, factors, greedy, timed
 from headstart.engine.lesson import resumable
 from headstart.engine.maps import whole_maps
@@ -249,7 +250,7 @@ def test_cached_outputs_give_the_adapters_that_sounds_give(
     data: Path, whisper: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_PRECISION", "float32")
-    shop = open_shop(data, whisper, n_train=6)
+    shop = open_shop(data, whisper, 6, DecoderWorkshop)
     rows, way = shop.problem.rows["train"], Lora(decoder=True, epochs=2, batch_size=2, rank=2, learning_rate=1e-2)
     lessons = [shop.lesson_for(way, rows, cache) for cache in (True, False)]
     assert [bool(lesson.views) for lesson in lessons] == [True, False]
@@ -272,7 +273,7 @@ def test_cached_outputs_give_the_adapters_that_sounds_give(
 
 
 def test_folded_factors_are_the_adapters_that_were_trained(data: Path, whisper: Path) -> None:
-    shop = open_shop(data, whisper, n_train=4)
+    shop = open_shop(data, whisper, 4, DecoderWorkshop)
     way = Lora(decoder=True, rank=2, alpha=6)
     lesson = shop.lesson_for(way, shop.problem.rows["train"], True)
     network = adapting(resumable(way, lesson), way, shop.spelling)
@@ -294,7 +295,8 @@ def run(data: Path, whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setattr(speech_workshop, "PROFILE_STEPS", 6)
         patch.setattr(speech_workshop, "FEWEST_STEPS", 6)
         patch.setattr(speech_workshop, "STEPS", 6)
-        patch.setattr(speech_workshop, "DECODER_EPOCHS", (2, 3))
+        patch.setattr(decoder_workshop, "FEWEST_EPOCHS", 2)
+        patch.setattr(decoder_workshop, "MOST_EPOCHS", 3)
         out = tmp_path_factory.mktemp("runs") / "run"
         headstart.fit(data, backbone=str(whisper), strategy="lora", out=out)
     return out

@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headstart.backbones.base import Backbone
-from headstart.backbones.costs import stage_costs
-from headstart.backbones.spelling import Spelling
-from headstart.backbones.whisper import FRAME
-from headstart.backbones.whisper_decoder import decoder_of, spelling_of
-from headstart.engine.decoder import AdaptedDecoder, adapting, as_written, decoder_cost, densest, factors
+from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.maps import Maps, cached_maps, sounds_fit_on_disk
 from headstart.engine.recognizer import OnFrames, Recognizer, depths_of, head_cost, listen
 from headstart.engine.trials import Trainee, recognizer_key
@@ -26,10 +22,8 @@ from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.strategies.base import Trained
 from headstart.strategies.frozen import Frozen
 from headstart.strategies.full import Full
-from headstart.strategies.lora import Lora, peft
 from headstart.strategies.partial import Partial
 from headstart.strategies.scratch import Scratch
-from headstart.tasks.base import one_each
 from headstart.tasks.beam import choices
 from headstart.tasks.ctc import Alphabet
 from headstart.tasks.ctc_head import Frames
@@ -52,15 +46,6 @@ N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
 ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 16}
-
-ON_DECODER: dict[str, Any] = {"decoder": True, "rank": 16, "alpha": 32, "weight_decay": 0.01, "batch_size": 8}
-DECODER_EPOCHS = 4, 12  # the fewest, the most
-MOST_PADDED = 400  # sounds that the untouched decoder hears on 30 seconds, which takes most encoders a second each
-
-
-def of_decoder(way: Trained) -> bool:
-    """Whether it adapts the decoder that a backbone comes with."""
-    return isinstance(way, Lora) and way.decoder
 
 
 def epochs_of(steps: int, n_train: int) -> int:
@@ -156,15 +141,11 @@ class SpeechWorkshop(HeadWorkshop):
 
     def most_epochs(self, way: Trained) -> int:
         """As many as give so many steps."""
-        if of_decoder(way):
-            return DECODER_EPOCHS[1]
         steps = STEPS if isinstance(way, Frozen) or way.from_scratch else STEPS_AFTERWARDS
         return epochs_of(steps, self.work.n_train)
 
     def fewest_epochs(self, way: Trained) -> int:
         """A head that starts from nothing needs so many steps to write more than blanks."""
-        if of_decoder(way):
-            return DECODER_EPOCHS[0]
         starts = isinstance(way, Frozen) or way.from_scratch
         return epochs_of(FEWEST_STEPS, self.work.n_train) if starts else self.recipe.fewest
 
@@ -172,75 +153,15 @@ class SpeechWorkshop(HeadWorkshop):
         """How the same network is trained from scratch."""
         return Scratch(augment=True, **FROM_SCRATCH)
 
-    @property
-    def on_demand(self) -> tuple[Trained, ...]:
-        """Adapters on the decoder that the backbone comes with."""
-        return (Lora(views=N_VIEWS, **ON_DECODER),)
-
-    @cached_property
-    def spelling(self) -> Spelling:
-        """How that decoder writes."""
-        return spelling_of(self.backbone)
-
-    def check_decoder(self) -> None:
-        """PlanError, BackboneError or MissingExtraError where it cannot learn these transcripts: before it is tried."""
-        peft()
-        self.spelling.covers([str(text) for text in self.problem.y[self.problem.rows["train"]]])
-        decoder_of(self.backbone)
-
-    @cached_property
-    def untouched(self) -> AdaptedDecoder:
-        """The decoder as it was pretrained; what it writes is no denser than the transcripts of train, by half."""
-        rows = self.problem.rows["train"]
-        n_frames = [-(-self.modality.outline(self.items[row]).shape[0] // FRAME) for row in rows]
-        return AdaptedDecoder(
-            stage=self.backbone.n_stages - 1,
-            tokens_a_frame=densest(self.spelling, [str(text) for text in self.problem.y[rows]], n_frames),
-            tokenizer=self.spelling.sha256,
-            head={},
-        )
-
-    def as_pretrained(self, rows: np.ndarray) -> np.ndarray | None:
-        """What the untouched decoder hears in the sounds at `rows` on 30 seconds, as it was trained, (n,) of Heard.
-
-        It is written as the transcripts are. None where too many sounds would take too long, and where nothing tells
-        the decoder which language to expect.
-        """
-        padded = self.backbone.padded()
-        if padded is None or not self.spelling.as_trained or len(rows) > MOST_PADDED:
-            self.progress.say(
-                "  the decoder as it was pretrained is left out: too many sounds, or no language is known"
-            )
-            return None
-        network, items = self.untouched.network(self.backbone), [self.items[row] for row in rows]
-        heard = self.untouched.read(listen(network, padded, self.modality, items, self.progress.bar))
-        return one_each([as_written(one, self.task.alphabet) for one in heard])
-
-    def start_of(self, strategy: Trained) -> tuple[Trained, Trainee] | None:
-        """The trained head that a strategy starts from; a decoder starts from its own weights."""
-        return None if of_decoder(strategy) else super().start_of(strategy)
-
-    def work_of(self, strategy: Trained) -> Work:
-        """Counts what a training costs; a decoder reads the last stage."""
-        return self._work_of_decoder if of_decoder(strategy) else self.work
-
-    @cached_property
-    def _work_of_decoder(self) -> Work:
-        shares, moves = stage_costs(self.backbone, [self.example])
-        text = str(self.problem.y[int(self.problem.rows["train"][0])])
-        head = decoder_cost(self.backbone, self.spelling, text, self.example)
-        return replace(self.work, shares=tuple(shares), moves=tuple(moves), head=head)
-
     def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Utterances:
         """What a strategy learns from; with a `cache`, from outputs of the frozen stages that are kept."""
-        cut, decoder, start = strategy.cut(self.backbone.n_stages), of_decoder(strategy), self.start_of(strategy)
-        head_reads = self.backbone.n_stages - 1 if decoder else self.frames.stage
-        kept = (head_reads,) if head_reads < cut else self.backbone.read_above(cut)
+        cut, start = strategy.cut(self.backbone.n_stages), self.start_of(strategy)
+        kept = (self.frames.stage,) if self.frames.stage < cut else self.backbone.read_above(cut)
         sayings = Sayings(stages=kept, modality=self.modality)
         return Utterances(
             backbone=self.backbone,
             modality=self.modality,
-            alphabet=self.spelling if decoder else self.alphabet,
+            alphabet=self.alphabet,
             items=self.items,
             digests=self.problem.digests,
             y=self.problem.y,
@@ -266,28 +187,19 @@ class SpeechWorkshop(HeadWorkshop):
 
     def key(self, strategy: Trained, lesson: Utterances) -> str:
         """sha256 (hex) of all that decides what training gives."""
-        if of_decoder(strategy):
-            return recognizer_key(strategy, lesson, [self.spelling.prompt, self.spelling.sha256])
         return recognizer_key(strategy, lesson, [list(self.alphabet.characters), self.frames.to_json()])
 
     def teach(self, strategy: Trained, lesson: Utterances) -> Trainee:
         """Train a recogniser."""
         from headstart.engine.heads import train_head
 
-        if isinstance(strategy, Lora):
-            trainee = train_head(strategy, lesson, lambda upper: adapting(upper, strategy, self.spelling))
-            return replace(trainee, head=factors(trainee.head, strategy))
         trainee = train_head(strategy, lesson, lambda upper: OnFrames(upper, self.frames))
         unread = [path for stage in self.backbone.stages[self.frames.stage + 1 :] for path in stage.modules]
         return replace(trainee, changes=None if trainee.changes is None else trainee.changes.without(unread))
 
-    def made(self, strategy: Trained, trainee: Trainee) -> tuple[Recognizer | AdaptedDecoder, np.ndarray]:
+    def made(self, strategy: Trained, trainee: Trainee) -> tuple[Any, np.ndarray]:
         """(the recogniser, what it hears in validation)."""
-        plain: Recognizer | AdaptedDecoder
-        if of_decoder(strategy):
-            plain = replace(self.untouched, head=trainee.head)
-        else:
-            plain = Recognizer(alphabet=self.alphabet, frames=self.frames, head=trainee.head, changes=trainee.changes)
+        plain = Recognizer(alphabet=self.alphabet, frames=self.frames, head=trainee.head, changes=trainee.changes)
         return plain, plain.read(self.said(plain, self.problem.rows["val"]))
 
     def network_of(self, recognizer: Recognizer | AdaptedDecoder) -> Backbone:
@@ -322,11 +234,8 @@ class SpeechWorkshop(HeadWorkshop):
         """With the decoding that is best on validation, of which this was heard (n_val,) with the plainest one.
 
         The best path is read first; a search for texts, with or without the words of the transcripts, takes its place
-        where it makes fewer errors. A decoder is read greedily.
+        where it makes fewer errors.
         """
-        if isinstance(solved.trained, AdaptedDecoder):
-            sure = replace(solved.trained, sure=calibrated(self.judge.y, heard))
-            return Reading(replace(solved, trained=sure), heard, "likeliest tokens", self.judge.score(heard).value)
         plain: Recognizer = solved.trained
         said = self.said(plain, self.problem.rows["val"])
         texts = [str(text) for text in self.problem.y[self.problem.rows["train"]]]

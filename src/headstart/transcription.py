@@ -18,6 +18,7 @@ from headstart import adapt, adapt_head
 from headstart.adapt import Chosen
 from headstart.backbones.log_mel import LogMel
 from headstart.data.dataset import Dataset
+from headstart.decoder_workshop import DecoderWorkshop
 from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
@@ -66,11 +67,12 @@ def fit(
     adapt_head.check(wishes, RECIPE, networks[0].n_stages, len(networks))
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     metrics = primary_first(problem.task.metrics(), primary)
-    shop: SpeechWorkshop = open_workshop(problem, networks[0], metrics, wishes, seed, progress, SpeechWorkshop)
+    kind = DecoderWorkshop if wants_decoder(wishes) else SpeechWorkshop
+    shop: SpeechWorkshop = open_workshop(problem, networks[0], metrics, wishes, seed, progress, kind)
     if wishes.plan is not None and wishes.plan.reads:
         shop.read = wishes.plan.reads[0]
-    if wants_decoder(wishes):
-        shop.check_decoder()
+    if isinstance(shop, DecoderWorkshop):
+        shop.check()
     chosen = adapt_head.choose(shop, wishes)
     with progress.step("choose how frames are read"):
         reading = shop.best_reading(chosen.solved, chosen.val_scores)
@@ -79,7 +81,7 @@ def fit(
     beside = open_workshop(problem, LogMel(), metrics, wishes, seed, progress, SpeechWorkshop)
     with progress.step("classical baseline"):
         rival = beside.read_alike(beside.on_log_mel(), chosen.solved.trained)
-    scratch = None if wants_decoder(wishes) else adapt_head.from_scratch(shop, chosen, wishes)
+    scratch = None if isinstance(shop, DecoderWorkshop) else adapt_head.from_scratch(shop, chosen, wishes)
     scratch = None if scratch is None else shop.read_alike(scratch, chosen.solved.trained)
     systems = Systems(chosen=chosen, scratch=scratch, rival=rival)
     with progress.step("evaluate"):
@@ -125,7 +127,7 @@ def test_once(shop: SpeechWorkshop, beside: SpeechWorkshop, systems: Systems) ->
         classical=beside.scores(systems.rival, rows),
         scratch=None if scratch is None else shop.scores(scratch, rows),
         scratch_epochs=None if scratch is None else scratch.strategy.settings()["epochs"],
-        pretrained=shop.as_pretrained(rows) if isinstance(systems.chosen.solved.trained, AdaptedDecoder) else None,
+        pretrained=shop.as_pretrained(rows) if isinstance(shop, DecoderWorkshop) else None,
     )
 
 
