@@ -272,6 +272,16 @@ def test_cached_outputs_give_the_adapters_that_sounds_give(
     assert cached.changes is None
 
 
+def test_a_padded_encoder_hands_on_all_its_frames_from_cache_too(data: Path, whisper: Path) -> None:
+    shop = open_shop(data, whisper, 4, DecoderWorkshop)
+    shop.backbone = shop.backbone.padded()
+    way = Lora(decoder=True, rank=2)
+    batch = shop.lesson_for(way, shop.problem.rows["train"], True).batch([*shop.problem.rows["train"][:2]])
+    assert batch.maps is not None
+    assert batch.maps[3].shape == (2, 60, 16)
+    assert (batch.inputs["attention_mask"].sum(1) < 60).any()
+
+
 def test_folded_factors_are_the_adapters_that_were_trained(data: Path, whisper: Path) -> None:
     shop = open_shop(data, whisper, 4, DecoderWorkshop)
     way = Lora(decoder=True, rank=2, alpha=6)

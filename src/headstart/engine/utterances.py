@@ -98,4 +98,7 @@ class Utterances:
         pieces = [self.views[view].rows([row]) for view, row in zip(views, rows, strict=True)]
         each = {stage: [piece[stage][0] for piece in pieces] for stage in self.views[0].stages}
         kept = each[max(each)]
-        return self.backbone.placeholders(list(rows), kept), {stage: stacked(some) for stage, some in each.items()}
+        opened = [
+            self.modality.open(self.items[row], self.backbone.detail) if self.backbone.rereads else None for row in rows
+        ]
+        return self.backbone.placeholders(opened, kept), {stage: stacked(some) for stage, some in each.items()}
