@@ -317,10 +317,12 @@ def test_a_fit_tells_what_the_decoder_is_worth(run: Path) -> None:
     assert (plan.strategy, plan.settings["decoder"], plan.cut, plan.reads) == ("lora", True, 4, (3,))
     assert {one.strategy for one in plan.candidates} == {"frozen", "lora"}
     assert all(one.score is not None for one in plan.candidates)
+    assert [one.outcome for one in plan.candidates] == ["better, but another way was asked for", "chosen"]
     wanted = {"the usual transcript", "a head on log-mel frames", "the decoder as it was pretrained"}
     assert metrics["baselines"].keys() == wanted
     report = (run / "report.html").read_text()
     assert "low-rank adapters on the decoder" in report
+    assert "the pretrained decoder, with trained low-rank adapters" in report
     assert "the decoder as it was pretrained" in report
 
 

@@ -13,7 +13,7 @@ from headstart import adapt, registry
 from headstart.adapt import Chosen
 from headstart.errors import PlanError, listed
 from headstart.evidence import planner
-from headstart.evidence.plan import Plan
+from headstart.evidence.plan import Candidate, Plan
 from headstart.evidence.planner import Tried
 from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.strategies.base import Trained
@@ -54,15 +54,22 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     with shop.progress.step("try strategies"):
         tried = search(shop, asked, budget)
     final = [one for one in tried if any(type(one.strategy) is type(way) for way in asked)] or tried
-    chosen = planner.choose(final, shop.judge)
+    chosen, may_ship = planner.choose(final, shop.judge), {id(one) for one in final}
     return Chosen(
         solved=chosen.solved,
         val_scores=chosen.scores,
         depth=depth,
-        candidates=tuple(adapt.candidate(shop, one, chosen) for one in tried),
+        candidates=tuple(_told(adapt.candidate(shop, one, chosen), id(one) in may_ship) for one in tried),
         budget=budget,
         reason=adapt.reason_for(shop, chosen, final),
     )
+
+
+def _told(one: Candidate, could_ship: bool) -> Candidate:
+    """A candidate; of one that was better and is not what was asked for, that is why it does not ship."""
+    if could_ship or not one.outcome.startswith("better"):
+        return one
+    return replace(one, outcome="better, but another way was asked for")
 
 
 def default_budget(shop: HeadWorkshop) -> float:

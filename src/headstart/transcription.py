@@ -40,6 +40,7 @@ from headstart.workshop import load_backbones, open_workshop
 
 RIVAL, RIVAL_OF_DECODER = "the same head on log-mel frames", "a head on log-mel frames"
 ADVICE = "Give more speech, a longer --budget or another --backbone."
+ADVICE_OF_DECODER = "Leave --strategy out, so that a head on frames is learnt."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,8 @@ def fit(
     with progress.step("evaluate"):
         test = test_once(shop, beside, systems)
         scales = scales_of(problem, metrics, metric, seed)
-        evidence = weigh(scales, test, rival_of(chosen), transfer_title(shop, chosen), ADVICE)
+        advice = ADVICE_OF_DECODER if isinstance(shop, DecoderWorkshop) else ADVICE
+        evidence = weigh(scales, test, rival_of(chosen), transfer_title(shop, chosen), advice)
     with progress.step("report"):
         record = told(shop, systems, evidence, test, scales, out)
         model = assemble(shop, systems, record)

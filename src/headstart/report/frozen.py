@@ -134,7 +134,10 @@ def key(plan: Plan) -> list[tuple[str, str]]:
     elif above:
         start = " from random weights" if plan.strategy == "scratch" else ""
         found.append((kind, f"{_many(above)} trained{start} ({_span(above)})"))
-    found.append(("head", "new head, trained"))
+    if plan.settings.get("decoder"):
+        found.append(("adapted", "the pretrained decoder, with trained low-rank adapters"))
+    else:
+        found.append(("head", "new head, trained"))
     if unused:
         found.append(("unused", f"{_many(unused)} left out ({_span(unused)})"))
     return found
