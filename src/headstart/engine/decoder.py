@@ -215,8 +215,11 @@ def decoder_cost(backbone: Backbone, spelling: Spelling, text: str, example: Any
 
 
 def as_written(heard: Heard, characters: Sequence[str]) -> Heard:
-    """What a decoder writes, in the characters of the transcripts: their case, and none that they do not have."""
+    """What a decoder writes, as transcripts in these characters are: in their case, without marks that they lack."""
     cases = [one for one in characters if one.isalpha() and one.lower() != one.upper()]
     case = str.lower if not any(map(str.isupper, cases)) else str.upper if not any(map(str.islower, cases)) else str
-    words = (replace(word, text="".join(c for c in case(word.text) if c in characters)) for word in heard.words)
+    words = (
+        replace(word, text="".join(c for c in case(word.text) if c in characters or c.isalnum()))
+        for word in heard.words
+    )
     return Heard.of(tuple(word for word in words if word.text))
