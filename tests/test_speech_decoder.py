@@ -110,6 +110,17 @@ def test_the_prompt_names_a_language_only_where_it_is_known(tmp_path: Path) -> N
     assert prompt(is_multilingual=False) == ([START, SILENT_CLOCK], True)
 
 
+def test_only_the_untouched_decoder_suppresses_what_its_settings_say(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"suppress_tokens": [3, 5]}))
+    spelling = Spelling.of(tmp_path, 100)
+    adapted, untouched = spelling.allowed(300), spelling.allowed(300, untouched=True)
+    assert np.flatnonzero(adapted & ~untouched).tolist() == [3, 5]
+    assert adapted.sum() == 256 + 1 + 1  # bytes, a merged pair, the end
+    assert adapted[spelling.end]
+    assert not adapted[list(spelling.prompt)].any()
+
+
 def test_words_are_as_sure_as_the_geometric_mean_of_their_tokens(whisper: Path) -> None:
     spelling = Spelling.of(whisper, 100)
     ids = spelling.ids("añ b")[:-1]
@@ -151,8 +162,9 @@ def frames_of(backbone: Any, some: list[np.ndarray]) -> tuple[torch.Tensor, torc
 def test_it_writes_what_transformers_writes_alone_and_in_batches(backbone: Any, theirs: Any) -> None:
     spelling, decoder = spelling_of(backbone), decoder_of(backbone)
     some = clips()
-    together = greedy(decoder, spelling, frames_of(backbone, some), [12] * len(some))
-    forbidden = np.flatnonzero(~spelling.allowed(51_864)).tolist()
+    allowed = spelling.allowed(51_864)
+    together = greedy(decoder, spelling, frames_of(backbone, some), [12] * len(some), allowed)
+    forbidden = np.flatnonzero(~allowed).tolist()
     lengths = set()
     for clip, found in zip(some, together, strict=True):
         frames, _ = frames_of(backbone, [clip])
@@ -200,7 +212,9 @@ def test_the_loss_is_that_of_transformers(backbone: Any, theirs: Any) -> None:
 
 
 def test_a_loop_ends(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Spelling, "allowed", lambda spelling, n: np.arange(n) < spelling.end)  # so it would never end
+    monkeypatch.setattr(
+        Spelling, "allowed", lambda spelling, n, untouched: np.arange(n) < spelling.end
+    )  # so it would never end
     network = OnDecoder(None, decoder_of(backbone), spelling_of(backbone), backbone.n_stages - 1)
     network.tokens_a_frame = 0.1
     inputs = backbone.collate(clips()[:2])

@@ -34,6 +34,7 @@ class Spelling:
     longest: int  # tokens of a transcript, its end counted
     as_trained: bool  # whether the prompt is one that the decoder was trained with
     sha256: str  # of the tokenizer's file
+    suppressed: tuple[int, ...] = ()  # tokens that the untouched decoder may not write: brackets around noises …
 
     @classmethod
     def of(cls, folder: Path, n_positions: int) -> Spelling:
@@ -50,7 +51,8 @@ class Spelling:
                 f"{file} cannot be read, and the decoder writes with it: {error}. Give the folder of a complete model, "
                 "or another --strategy: the encoder alone needs no tokenizer."
             ) from error
-        prompt, as_trained = _prompt(tokenizer, _settings(folder))
+        settings = _settings(folder)
+        prompt, as_trained = _prompt(tokenizer, settings)
         lacking = [token for token in (*prompt, END) if tokenizer.token_to_id(token) is None]
         if lacking:
             raise BackboneError(
@@ -66,6 +68,7 @@ class Spelling:
             longest=longest,
             as_trained=as_trained,
             sha256=sha256,
+            suppressed=tuple(settings.get("suppress_tokens") or ()),
         )
 
     def ids(self, text: str) -> list[int]:
@@ -89,12 +92,16 @@ class Spelling:
                 f"which comes back as {self.text(self.ids(lost[0]))!r}. Learn characters instead (--strategy frozen)."
             )
 
-    def allowed(self, n_tokens: int) -> np.ndarray:
-        """(V,) which tokens may stand in a transcript: those of the texts, and the end; no prompts, no times."""
+    def allowed(self, n_tokens: int, untouched: bool = False) -> np.ndarray:
+        """(V,) which tokens may stand in a transcript: those of the texts, and the end; no prompts, no times.
+
+        Of an `untouched` decoder those that its own settings suppress may not either.
+        """
         may = np.zeros(n_tokens, dtype=bool)
         special = self.tokenizer.get_added_tokens_decoder()
         plain = [one for one in self.tokenizer.get_vocab(with_added_tokens=False).values() if one not in special]
         may[[one for one in plain if one < n_tokens]] = True
+        may[[one for one in self.suppressed if untouched and one < n_tokens]] = False
         may[self.end] = True
         return may
 

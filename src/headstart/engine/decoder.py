@@ -42,6 +42,7 @@ class OnDecoder(nn.Module):
         self.upper, self.decoder, self.spelling, self.stages = upper, decoder, spelling, (stage,)
         self.head = nn.ParameterDict()
         self.tokens_a_frame = float("inf")  # at most
+        self.untouched = False
 
     def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(frames (N, T, D), which of them count (N, T)); the decoder itself runs where the truth is known."""
@@ -77,7 +78,8 @@ class OnDecoder(nn.Module):
         """(L, 2) of each recording of a batch: tokens, and their log-probabilities."""
         own = inputs["attention_mask"].sum(1).tolist()
         most = [min(self.spelling.longest - 1, AT_LEAST + int(min(n * self.tokens_a_frame, 1e6))) for n in own]
-        return greedy(self.decoder, self.spelling, self.frames(backbone, inputs, whole), most)
+        allowed = self.spelling.allowed(self.decoder.embed_tokens.num_embeddings, self.untouched)
+        return greedy(self.decoder, self.spelling, self.frames(backbone, inputs, whole), most, allowed)
 
     def said(self, found: np.ndarray, seconds: float) -> Spelled:
         """Such tokens as the words of a recording."""
@@ -85,17 +87,22 @@ class OnDecoder(nn.Module):
         return Spelled(tuple(self.spelling.words(ids, log_probs)), seconds)
 
 
-def greedy(decoder: Decoder, spelling: Spelling, raw: tuple[Tensor, Tensor], most: Sequence[int]) -> list[np.ndarray]:
-    """(L, 2) of each recording: the likeliest token after those before it, until the end or so many of them."""
+def greedy(
+    decoder: Decoder, spelling: Spelling, raw: tuple[Tensor, Tensor], most: Sequence[int], allowed: np.ndarray
+) -> list[np.ndarray]:
+    """(L, 2) of each recording: the likeliest of the `allowed` (V,) tokens after those before it, until the end.
+
+    There are at most so many of them, since a decoder can say the same for ever.
+    """
     from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
     frames, n = raw[0], len(raw[0])
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    allowed = torch.from_numpy(spelling.allowed(decoder.embed_tokens.num_embeddings)).to(frames.device)
+    may = torch.from_numpy(allowed).to(frames.device)
     tokens = torch.tensor(spelling.prompt, device=frames.device).expand(n, -1)
     done, found = np.zeros(n, dtype=bool), [list[tuple[int, float]]() for _ in range(n)]
     while not done.all():
-        logits = decoder.logits(decoder(tokens, *raw, cache)[:, -1]).masked_fill(~allowed, -torch.inf)
+        logits = decoder.logits(decoder(tokens, *raw, cache)[:, -1]).masked_fill(~may, -torch.inf)
         best = logits.log_softmax(-1).max(-1)
         tokens = best.indices[:, None]
         for row, (one, log_prob) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True)):
@@ -155,7 +162,7 @@ class AdaptedDecoder:
                 "with. Bring back the original backbone, or fit again."
             )
         network = OnDecoder(None, decoder_of(backbone, self.head), spelling, self.stage)
-        network.tokens_a_frame = self.tokens_a_frame
+        network.tokens_a_frame, network.untouched = self.tokens_a_frame, not self.head
         return network.eval().requires_grad_(False)
 
     def read(self, said: Sequence[Spelled]) -> np.ndarray:
