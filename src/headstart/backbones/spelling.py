@@ -98,9 +98,7 @@ class Spelling:
         Of an `untouched` decoder those that its own settings suppress may not either.
         """
         may = np.zeros(n_tokens, dtype=bool)
-        special = self.tokenizer.get_added_tokens_decoder()
-        plain = [one for one in self.tokenizer.get_vocab(with_added_tokens=False).values() if one not in special]
-        may[[one for one in plain if one < n_tokens]] = True
+        may[[one for one in self._plain if one < n_tokens]] = True
         may[[one for one in self.suppressed if untouched and one < n_tokens]] = False
         may[self.end] = True
         return may
@@ -109,7 +107,7 @@ class Spelling:
         """Each word, and the geometric mean of the probabilities of its tokens."""
         groups: list[list[int]] = []
         for position, one in enumerate(ids):
-            if not groups or (self._token(one) or "").startswith(SPACE):
+            if not groups or self._tokens.get(one, "").startswith(SPACE):
                 groups.append([])
             groups[-1].append(position)
         found = []
@@ -118,9 +116,10 @@ class Spelling:
             found += [(word, sure) for word in self.text([ids[position] for position in group]).split()]
         return found
 
-    def _token(self, one: int) -> str | None:
-        token: str | None = self._tokens.get(one)
-        return token
+    @cached_property
+    def _plain(self) -> list[int]:
+        special = self.tokenizer.get_added_tokens_decoder()
+        return [one for one in self.tokenizer.get_vocab(with_added_tokens=False).values() if one not in special]
 
     @cached_property
     def _tokens(self) -> dict[int, str]:

@@ -31,7 +31,6 @@ from headstart.tasks.base import one_each
 from headstart.tasks.heard import Heard, Word
 
 SLACK, AT_LEAST = 1.5, 8  # a transcript may be so much denser than the densest of train, and has so many tokens anyway
-IGNORED = -100  # a label that no loss is taken of
 
 
 class OnDecoder(nn.Module):
@@ -63,9 +62,7 @@ class OnDecoder(nn.Module):
         prompt = torch.tensor(self.spelling.prompt, device=truth.ids.device).expand(len(truth.ids), -1)
         states = self.decoder(torch.cat([prompt, truth.ids[:, :-1]], dim=1), *raw)[:, len(self.spelling.prompt) - 1 :]
         there = torch.arange(truth.ids.shape[1], device=truth.ids.device) < truth.lengths[:, None]
-        labels = truth.ids.masked_fill(~there, IGNORED)
-        learnt = labels != IGNORED
-        return nn.functional.cross_entropy(self.decoder.logits(states[learnt]), labels[learnt])
+        return nn.functional.cross_entropy(self.decoder.logits(states[there]), truth.ids[there])
 
     def train(self, mode: bool = True) -> OnDecoder:
         """The decoder drops nothing: it is pretrained, and stays as it is but for the adapters."""
