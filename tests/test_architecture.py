@@ -32,6 +32,7 @@ FLOORS = [
     {"workshop", "items"},
     {"head_workshop"},
     {"box_workshop", "speech_workshop"},
+    {"decoder_workshop"},
     {"adapt", "weighing"},
     {"across", "adapt_head"},
     {"deploy", "report"},

@@ -68,12 +68,12 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny("whisper", tmp_path_factory.mktemp("backbones") / "whisper")
 
 
-def open_shop(data: Path, whisper: Path, n_train: int | None = None) -> SpeechWorkshop:
+def open_shop(data: Path, whisper: Path, n_train: int | None = None, kind: Any = SpeechWorkshop) -> Any:
     problem = pose(headstart.read(data), 0, Progress(), crosswise=False).in_fixed_order()
     if n_train:
         problem = replace(problem, rows={**problem.rows, "train": problem.rows["train"][:n_train]})
     (network,) = load_backbones(str(whisper), "audio", Progress())
-    return open_workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress(), SpeechWorkshop)
+    return open_workshop(problem, network, problem.task.metrics(), Wishes(), 0, Progress(), kind)
 
 
 @pytest.mark.parametrize(

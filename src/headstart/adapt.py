@@ -221,6 +221,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
         more = ", taught by other forms too" if strategy.variants else ""
         return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names))) + more
     views = ", on random views" if planner.on_views(strategy) else ""
+    if strategy.settings().get("decoder"):
+        return f"{strategy.title} on the decoder{views}"
     if cut in (0, len(names)):
         return f"{strategy.title}{views}"
     own_title = strategy.needs_target or registry.plugin_name(strategy) == "lora"

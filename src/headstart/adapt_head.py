@@ -13,7 +13,7 @@ from headstart import adapt, registry
 from headstart.adapt import Chosen
 from headstart.errors import PlanError, listed
 from headstart.evidence import planner
-from headstart.evidence.plan import Plan
+from headstart.evidence.plan import Candidate, Plan
 from headstart.evidence.planner import Tried
 from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.strategies.base import Trained
@@ -31,9 +31,10 @@ def check(wishes: Wishes, recipe: Recipe, n_stages: int, n_backbones: int) -> No
         raise PlanError(
             f"{what.capitalize()} are learnt on one backbone: name one with --backbone, and compare the runs."
         )
-    if wishes.strategy not in (None, AUTO, *WAYS):
+    ways = (*WAYS, *recipe.on_demand)
+    if wishes.strategy not in (None, AUTO, *ways):
         raise PlanError(
-            f"{wishes.strategy!r} is no way to learn {what}, whose head is trained and not solved: {listed(WAYS)}, or "
+            f"{wishes.strategy!r} is no way to learn {what}, whose head is trained and not solved: {listed(ways)}, or "
             "none to let validation choose."
         )
     if wishes.class_weight == "balanced":
@@ -53,15 +54,22 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     with shop.progress.step("try strategies"):
         tried = search(shop, asked, budget)
     final = [one for one in tried if any(type(one.strategy) is type(way) for way in asked)] or tried
-    chosen = planner.choose(final, shop.judge)
+    chosen, may_ship = planner.choose(final, shop.judge), {id(one) for one in final}
     return Chosen(
         solved=chosen.solved,
         val_scores=chosen.scores,
         depth=depth,
-        candidates=tuple(adapt.candidate(shop, one, chosen) for one in tried),
+        candidates=tuple(_told(adapt.candidate(shop, one, chosen), id(one) in may_ship) for one in tried),
         budget=budget,
         reason=adapt.reason_for(shop, chosen, final),
     )
+
+
+def _told(one: Candidate, could_ship: bool) -> Candidate:
+    """A candidate; of one that was better and is not what was asked for, that is why it does not ship."""
+    if could_ship or not one.outcome.startswith("better"):
+        return one
+    return replace(one, outcome="better, but another way was asked for")
 
 
 def default_budget(shop: HeadWorkshop) -> float:
@@ -74,7 +82,7 @@ def ways_of(shop: HeadWorkshop, wishes: Wishes) -> list[Trained]:
     n_stages = shop.backbone.n_stages
     ways = [shop.at_cut(freeze) for freeze in shop.cuts]
     if wishes.strategy not in (None, AUTO):
-        ways = [way for way in ways if registry.plugin_name(way) == wishes.strategy]
+        ways = [way for way in (*ways, *shop.on_demand) if registry.plugin_name(way) == wishes.strategy]
     if wishes.freeze is not None:
         ways = [shop.at_cut(wishes.freeze)]
     if wishes.freeze is not None and wishes.strategy not in (None, AUTO, registry.plugin_name(ways[0])):
@@ -117,7 +125,8 @@ def within(shop: HeadWorkshop, way: Trained, budget: float, most: int | None = N
 
 def cost(shop: HeadWorkshop, way: Trained) -> float:
     """In passes."""
-    return shop.work.passes(way, shop.work.n_train, shop.work.caches(way, shop.work.n_train))
+    work = shop.work_of(way)
+    return work.passes(way, work.n_train, work.caches(way, work.n_train))
 
 
 def run(shop: HeadWorkshop, way: Trained) -> Tried:

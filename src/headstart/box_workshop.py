@@ -163,7 +163,7 @@ class BoxWorkshop(HeadWorkshop):
 
         return train_head(strategy, lesson, lambda upper: build(upper, self.levels, self.class_names))
 
-    def made(self, trainee: Trainee) -> tuple[Detector, np.ndarray]:
+    def made(self, strategy: Trained, trainee: Trainee) -> tuple[Detector, np.ndarray]:
         """(the detector with its confidences fitted on validation, what it finds there)."""
         detector = Detector(
             class_names=self.class_names,

@@ -15,7 +15,7 @@ from headstart.engine.trials import Trainee
 from headstart.engine.ways import light, run_as
 from headstart.evidence.depth import Probed
 from headstart.evidence.plan import DepthPoint
-from headstart.evidence.planner import Tried
+from headstart.evidence.planner import Tried, Work
 from headstart.strategies.base import Strategy, Trained
 from headstart.strategies.frozen import Frozen
 from headstart.workshop import Workshop
@@ -33,6 +33,7 @@ class Recipe:
     fewest: int  # epochs
     enough: int  # epochs after which a head has learnt something that other ways can start from
     most: int  # epochs
+    on_demand: tuple[str, ...] = ()  # strategies that are tried where they are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,19 @@ class HeadWorkshop(Workshop):
     def at_cut(self, freeze: int) -> Trained:
         """The way that freezes so many stages."""
 
+    @property
+    def on_demand(self) -> tuple[Trained, ...]:
+        """Ways that are tried where they are named."""
+        return ()
+
+    def start_of(self, strategy: Trained) -> tuple[Trained, Trainee] | None:
+        """The trained head that a strategy starts from."""
+        return self.first if strategy.from_probe else None
+
+    def work_of(self, strategy: Trained) -> Work:
+        """Counts what a training costs."""
+        return self.work
+
     @abstractmethod
     def with_random_weights(self) -> Trained:
         """How the same network is trained from scratch."""
@@ -108,7 +122,7 @@ class HeadWorkshop(Workshop):
         """Train."""
 
     @abstractmethod
-    def made(self, trainee: Trainee) -> tuple[Any, np.ndarray]:
+    def made(self, strategy: Trained, trainee: Trainee) -> tuple[Any, np.ndarray]:
         """(what is kept of a training, its scores on validation)."""
 
     def train(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Tried:
@@ -116,7 +130,9 @@ class HeadWorkshop(Workshop):
         rows = self.problem.rows["train"]
         if n_train is not None and n_train < len(rows):
             rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[:n_train])
-        trainee = self.trainee(strategy, rows, self.work.caches(strategy, len(rows)) if cache is None else cache)
+        trainee = self.trainee(
+            strategy, rows, self.work_of(strategy).caches(strategy, len(rows)) if cache is None else cache
+        )
         if isinstance(strategy, Frozen) and n_train is None:
             self.first = (strategy, trainee)
         return self.told(strategy, trainee, len(rows))
@@ -133,12 +149,13 @@ class HeadWorkshop(Workshop):
 
     def told(self, strategy: Trained, trainee: Trainee, n_train: int) -> Tried:
         """What validation says of a training."""
-        trained, scores = self.made(trainee)
+        trained, scores = self.made(strategy, trainee)
+        start = self.start_of(strategy)
         solved = SolvedHead(
             strategy=strategy,
             cut=strategy.cut(self.backbone.n_stages),
             trained=trained,
-            first=self.first[0] if self.first is not None and strategy.from_probe else None,
+            first=start[0] if start is not None else None,
         )
         score = self.judge.score(scores)
         return Tried(

@@ -107,6 +107,8 @@ BACKBONES = Registry(
             "queries",
             "resume",
             "sounds",
+            "spelling",
+            "whisper_decoder",
         }
     ),
 )

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headstart.backbones.base import Backbone
+from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.maps import Maps, cached_maps, sounds_fit_on_disk
-from headstart.engine.recognizer import OnFrames, Recognizer, Said, depths_of, head_cost, listen
+from headstart.engine.recognizer import OnFrames, Recognizer, depths_of, head_cost, listen
 from headstart.engine.trials import Trainee, recognizer_key
 from headstart.engine.utterances import Sayings, Utterances
 from headstart.engine.ways import in_float32, run_as
@@ -37,9 +38,11 @@ RECIPE = Recipe(
     fewest=2,
     enough=4,
     most=400,
+    on_demand=("lora",),
 )
 PROFILE_STEPS, FEWEST_STEPS = 120, 150  # of a head on each depth; of any that starts from nothing
-STEPS, STEPS_AFTERWARDS = 300, 150  # of a head on each depth; of a training; of one that goes on
+STEPS, STEPS_AFTERWARDS = 300, 150  # at most: of what starts from nothing; of what goes on from a trained head
+ENOUGH_EPOCHS = 8  # however few steps that would take
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
 ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already
@@ -140,7 +143,7 @@ class SpeechWorkshop(HeadWorkshop):
     def most_epochs(self, way: Trained) -> int:
         """As many as give so many steps."""
         steps = STEPS if isinstance(way, Frozen) or way.from_scratch else STEPS_AFTERWARDS
-        return epochs_of(steps, self.work.n_train)
+        return max(ENOUGH_EPOCHS, epochs_of(steps, self.work.n_train))
 
     def fewest_epochs(self, way: Trained) -> int:
         """A head that starts from nothing needs so many steps to write more than blanks."""
@@ -153,7 +156,7 @@ class SpeechWorkshop(HeadWorkshop):
 
     def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Utterances:
         """What a strategy learns from; with a `cache`, from outputs of the frozen stages that are kept."""
-        cut = strategy.cut(self.backbone.n_stages)
+        cut, start = strategy.cut(self.backbone.n_stages), self.start_of(strategy)
         kept = (self.frames.stage,) if self.frames.stage < cut else self.backbone.read_above(cut)
         sayings = Sayings(stages=kept, modality=self.modality)
         return Utterances(
@@ -166,7 +169,7 @@ class SpeechWorkshop(HeadWorkshop):
             train=rows,
             views=self._kept(sayings, strategy.views, rows) if cache else (),
             seed=self.seed,
-            head=self.first[1].head if self.first is not None and strategy.from_probe else None,
+            head=start[1].head if start is not None else None,
         )
 
     def _kept(self, sayings: Sayings, n_views: int, rows: np.ndarray) -> tuple[Maps, ...]:
@@ -185,7 +188,7 @@ class SpeechWorkshop(HeadWorkshop):
 
     def key(self, strategy: Trained, lesson: Utterances) -> str:
         """sha256 (hex) of all that decides what training gives."""
-        return recognizer_key(strategy, lesson, self.frames)
+        return recognizer_key(strategy, lesson, [list(self.alphabet.characters), self.frames.to_json()])
 
     def teach(self, strategy: Trained, lesson: Utterances) -> Trainee:
         """Train a recogniser."""
@@ -195,21 +198,22 @@ class SpeechWorkshop(HeadWorkshop):
         unread = [path for stage in self.backbone.stages[self.frames.stage + 1 :] for path in stage.modules]
         return replace(trainee, changes=None if trainee.changes is None else trainee.changes.without(unread))
 
-    def made(self, trainee: Trainee) -> tuple[Recognizer, np.ndarray]:
+    def made(self, strategy: Trained, trainee: Trainee) -> tuple[Any, np.ndarray]:
         """(the recogniser, what it hears in validation)."""
         plain = Recognizer(alphabet=self.alphabet, frames=self.frames, head=trainee.head, changes=trainee.changes)
         return plain, plain.read(self.said(plain, self.problem.rows["val"]))
 
-    def network_of(self, recognizer: Recognizer) -> Backbone:
+    def network_of(self, recognizer: Recognizer | AdaptedDecoder) -> Backbone:
         """The backbone with what training changed in it."""
         if recognizer.changes is None:
             return self.runner
         return run_as(self.backbone.adapted(recognizer.changes), in_float32(self.runner.way))
 
-    def said(self, recognizer: Recognizer, rows: np.ndarray) -> list[Said]:
-        """What a recogniser's head says of each frame of the sounds at `rows`."""
+    def said(self, recognizer: Recognizer | AdaptedDecoder, rows: np.ndarray) -> list[Any]:
+        """What a recogniser's network says of the sounds at `rows`, as the recogniser reads it."""
         items = [self.items[row] for row in rows]
-        return listen(recognizer.network(), self.network_of(recognizer), self.modality, items, self.progress.bar)
+        network = recognizer.network(self.backbone)
+        return listen(network, self.network_of(recognizer), self.modality, items, self.progress.bar)
 
     def scores(self, solved: Any, rows: np.ndarray, source: bool = False) -> np.ndarray:
         """What is heard in the sounds at `rows`, (n,) of Heard."""
@@ -221,12 +225,14 @@ class SpeechWorkshop(HeadWorkshop):
         epochs = epochs_of(STEPS, len(self.problem.rows["train"]))
         return self.train(Frozen(views=N_VIEWS, epochs=epochs, **ON_FRAMES), cache=True).solved
 
-    def read_alike(self, solved: SolvedHead, like: Recognizer) -> SolvedHead:
-        """With frames read as another recogniser reads them."""
+    def read_alike(self, solved: SolvedHead, like: Recognizer | AdaptedDecoder) -> SolvedHead:
+        """With frames read as another recogniser reads them; along the best path beside a decoder, which is greedy."""
+        if isinstance(like, AdaptedDecoder):
+            return solved
         return replace(solved, trained=replace(solved.trained, beam=like.beam, language=like.language))
 
-    def best_reading(self, solved: SolvedHead) -> Reading:
-        """With the decoding that is best on validation.
+    def best_reading(self, solved: SolvedHead, heard: np.ndarray) -> Reading:
+        """With the decoding that is best on validation, of which this was heard (n_val,) with the plainest one.
 
         The best path is read first; a search for texts, with or without the words of the transcripts, takes its place
         where it makes fewer errors.

@@ -22,6 +22,7 @@ from headstart.deploy import artifact, examples
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
 from headstart.engine import freeze
+from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector, detect, sized
 from headstart.engine.recognizer import Recognizer
 from headstart.engine.recordings import Ear, hear
@@ -58,7 +59,7 @@ class Model:
     classical: Classical | None = None  # the classical model, where that is what the run ships
     table: TableModel | None = None  # what predicts from the rows of a plain table
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
-    recognizer: Recognizer | None = None  # what hears words in the frames of the backbone
+    recognizer: Recognizer | AdaptedDecoder | None = None  # what hears words in the frames of the backbone
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -100,7 +101,7 @@ class Model:
         return self.task
 
     @property
-    def own(self) -> Detector | Recognizer | None:
+    def own(self) -> Detector | Recognizer | AdaptedDecoder | None:
         """The head where it cannot be solved, None where it is linear."""
         return self.detector or self.recognizer
 
@@ -225,10 +226,10 @@ class Model:
             found = sized(detect(self._network, self.backbone, self.modality, stored, bar), sizes)
         return one_each([detector.calibrated(one) for one in found])
 
-    def _heard(self, recognizer: Recognizer, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
+    def _heard(self, recognizer: Recognizer | AdaptedDecoder, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
         """What the recogniser hears in stored sounds of any length."""
         if self._network is None:
-            self._network = recognizer.network()
+            self._network = recognizer.network(self.backbone)
         (found,) = hear([Ear(recognizer, self._network)], self.backbone, stored, bar)
         return np.asarray(found)
 

@@ -15,6 +15,7 @@ from headstart.backbones.base import Provenance
 from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
 from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
+from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Recognizer
 from headstart.errors import RunError
@@ -55,6 +56,18 @@ def _head(classical: Classical | None, arrays: Mapping[str, np.ndarray]) -> Line
     return None if weight is None or bias is None else LinearHead(weight, bias)
 
 
+def _recognizer(
+    saved: Mapping[str, Any],
+    head: Mapping[str, torch.Tensor],
+    changes: Changes | None,
+    arrays: Mapping[str, np.ndarray],
+) -> Recognizer | AdaptedDecoder:
+    """Of the kind that was saved."""
+    if saved.get("kind") == "decoder":
+        return AdaptedDecoder.restore(saved, head)
+    return Recognizer.restore(saved, head, changes, arrays)
+
+
 def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Model:
     stands_on, task = dict(card["backbone"] or {}), dict(card["task"])
     modality = registry.modality(card["modality"])
@@ -72,7 +85,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
     tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
     changes = Changes(tensors) if tensors else None
     if card.get("recognizer") is not None:
-        recognizer = Recognizer.restore(card["recognizer"], head, changes, arrays)
+        recognizer = _recognizer(card["recognizer"], head, changes, arrays)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class OnFrames(nn.Module):
     def __init__(self, upper: Resumable | None, frames: Frames) -> None:
         super().__init__()
         self.upper, self.frames = upper, frames  # no `upper`: outputs come from a backbone that others run
-        self.head = CtcHead(frames)
+        self.head, self.stages = CtcHead(frames), (frames.stage,)
 
     def forward(self, inputs: Mapping[str, Tensor], maps: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(log-probabilities (N, T, K), frames (N,) that count)."""
@@ -57,6 +57,16 @@ class OnFrames(nn.Module):
         lengths = torch.tensor([len(one) for one in each], device=output.device)
         return self.head(pad_sequence(each, batch_first=True), lengths), lengths
 
+    @torch.inference_mode()
+    def hears(self, backbone: Backbone, inputs: Mapping[str, Tensor], whole: Mapping[int, Tensor]) -> list[np.ndarray]:
+        """Log-probabilities (T, K) of each recording of a batch, from whole outputs by stage."""
+        log_probs, lengths = self.read(backbone, inputs, whole[self.frames.stage])
+        return [one[:n].float().numpy(force=True) for one, n in zip(log_probs, lengths.tolist(), strict=True)]
+
+    def said(self, found: np.ndarray, seconds: float) -> Said:
+        """Such log-probabilities, of a recording that is so long."""
+        return Said(found, seconds / len(found))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recognizer:
@@ -69,6 +79,11 @@ class Recognizer:
     language: Language | None = None  # of the transcripts, where it helped on validation
     beam: bool = False  # whether texts are searched for rather than paths
     sure: Line = AS_SAID  # what the confidence of a word means
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """That are read."""
+        return (self.frames.stage,)
 
     def to_json(self) -> dict[str, Any]:
         """All but the tensors, as plain JSON values."""
@@ -109,8 +124,8 @@ class Recognizer:
             sure=Line(**saved["sure"]),
         )
 
-    def network(self) -> OnFrames:
-        """The head, ready to predict from what stages hand on."""
+    def network(self, backbone: Backbone | None = None) -> OnFrames:
+        """The head, ready to predict from what stages hand on; nothing of the backbone is needed for it."""
         network = OnFrames(None, self.frames)
         network.head.load_state_dict(dict(self.head))
         return network.eval().requires_grad_(False)
@@ -157,14 +172,44 @@ def head_cost(backbone: Backbone, frames: Frames, example: Any) -> float:
     )
 
 
-def listen(
-    network: OnFrames, backbone: Backbone, modality: Modality, items: Sequence[Any], bar: freeze.Bar
-) -> list[Said]:
-    """What a head says of N stored recordings."""
+class Hears(Protocol):
+    """What reads the outputs of stages: a head that writes characters, or a decoder."""
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Whose outputs are read."""
+
+    def hears(self, backbone: Backbone, inputs: Mapping[str, Tensor], whole: Mapping[int, Tensor]) -> list[np.ndarray]:
+        """An array for each recording of a batch, from whole outputs by stage."""
+
+    def said(self, found: np.ndarray, seconds: float) -> Any:
+        """Such an array as its recogniser reads it, of a recording that is so long."""
+
+
+class Reads(Protocol):
+    """What makes words of what a network says: a recogniser, or an adapted decoder."""
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """That its network reads."""
+
+    @property
+    def changes(self) -> Changes | None:
+        """What training changed in the backbone."""
+
+    def network(self, backbone: Backbone) -> Any:
+        """What `Hears`, ready to predict, on a backbone that holds the changes already."""
+
+    def read(self, said: Sequence[Any]) -> np.ndarray:
+        """What is heard in N recordings, (N,) of Heard."""
+
+
+def listen(network: Hears, backbone: Backbone, modality: Modality, items: Sequence[Any], bar: freeze.Bar) -> list[Any]:
+    """What a network says of N stored recordings, as its recogniser reads it."""
     seconds: dict[int, float] = {}
 
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
-        return list(log_probs_of(network, backbone, inputs))
+        return network.hears(backbone, inputs, whole_maps(backbone, inputs, network.stages))
 
     def time(position: int, opened: Any) -> Any:
         seconds[position] = len(opened) / RATE
@@ -174,15 +219,6 @@ def listen(
     with bar(len(items), modality.noun[1]) as advance:
         for rows, each in freeze.run(backbone, modality, items, look, change=time):
             for row, one in zip(rows, each, strict=True):
-                said[row] = Said(one, seconds[int(row)] / len(one))
+                said[row] = network.said(one, seconds[int(row)])
             advance(len(rows))
     return said
-
-
-@torch.inference_mode()
-def log_probs_of(network: OnFrames, backbone: Backbone, inputs: Mapping[str, Tensor]) -> Iterator[np.ndarray]:
-    """Log-probabilities (T, K) of each recording of a batch."""
-    whole = whole_maps(backbone, inputs, (network.frames.stage,))
-    log_probs, lengths = network.read(backbone, inputs, whole[network.frames.stage])
-    for one, n in zip(log_probs, lengths.tolist(), strict=True):
-        yield one[:n].float().numpy(force=True)

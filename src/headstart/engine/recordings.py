@@ -16,7 +16,7 @@ from headstart.backbones.base import Backbone
 from headstart.engine.freeze import Bar, plan_batches
 from headstart.engine.lanes import in_lanes
 from headstart.engine.maps import whole_maps
-from headstart.engine.recognizer import OnFrames, Recognizer, Said
+from headstart.engine.recognizer import Hears, Reads
 from headstart.modalities.files import file_of
 from headstart.modalities.pauses import pieces
 from headstart.modalities.waves import LONGEST_S, RATE, stream
@@ -29,8 +29,8 @@ GROUP_S = 240.0  # of sound that is in memory together
 class Ear(NamedTuple):
     """A recogniser with its network."""
 
-    recognizer: Recognizer
-    network: OnFrames
+    recognizer: Reads
+    network: Hears
 
 
 class Part(NamedTuple):
@@ -86,16 +86,14 @@ def groups(some: Iterable[Part], seconds: float) -> Iterator[list[Part]]:
 
 def _heard(ears: Sequence[Ear], backbone: Backbone, group: Sequence[Part], in_turn: bool) -> list[list[Heard]]:
     """What each recogniser hears in each part."""
-    stages = sorted({ear.network.frames.stage for ear in ears})
+    stages = sorted({stage for ear in ears for stage in ear.network.stages})
 
     @torch.inference_mode()
     def work(backbone: Backbone, rows: np.ndarray) -> tuple[np.ndarray, list[list[Heard]]]:
         inputs = backbone.collate([group[row].samples for row in rows])
         whole = whole_maps(backbone, inputs, stages)
         some = [group[row] for row in rows]
-        return rows, [
-            _read(ear, ear.network.read(backbone, inputs, whole[ear.network.frames.stage]), some) for ear in ears
-        ]
+        return rows, [_read(ear, ear.network.hears(backbone, inputs, whole), some) for ear in ears]
 
     found: list[list[Heard]] = [[] for _ in group]
     plan = plan_batches(backbone, [part.samples for part in group])
@@ -105,9 +103,7 @@ def _heard(ears: Sequence[Ear], backbone: Backbone, group: Sequence[Part], in_tu
     return found
 
 
-def _read(ear: Ear, raw: tuple[torch.Tensor, torch.Tensor], batch: Sequence[Part]) -> list[Heard]:
-    """Frames (N, T, K) of a batch as what is heard in each part."""
-    said = []
-    for log_probs, n, part in zip(raw[0], raw[1].tolist(), batch, strict=True):
-        said.append(Said(log_probs[:n].float().numpy(force=True), len(part.samples) / RATE / n))
+def _read(ear: Ear, found: Sequence[np.ndarray], batch: Sequence[Part]) -> list[Heard]:
+    """What a network says of a batch as what is heard in each part."""
+    said = [ear.network.said(one, len(part.samples) / RATE) for one, part in zip(found, batch, strict=True)]
     return list(ear.recognizer.read(said))

@@ -32,7 +32,6 @@ from headstart.engine.scenes import Scenes
 from headstart.engine.utterances import Utterances
 from headstart.strategies.base import Adapted, Trained
 from headstart.tasks.base import LinearHead
-from headstart.tasks.ctc_head import Frames
 from headstart.tasks.pyramid import Levels
 
 CHANGE, SOURCE_CHANGE, HEAD = "change.", "source-change.", "head."
@@ -80,12 +79,12 @@ def detector_key(strategy: Trained, scenes: Scenes, class_names: Sequence[str], 
     return sha.hexdigest()
 
 
-def recognizer_key(strategy: Trained, utterances: Utterances, frames: Frames) -> str:
-    """The same for a recogniser."""
+def recognizer_key(strategy: Trained, utterances: Utterances, texts: Sequence[Any]) -> str:
+    """The same for a recogniser; `texts` is what it writes in and how, as plain JSON values."""
     decides = {
         "backbone": utterances.backbone.fingerprint,
         "strategy": [registry.plugin_name(strategy), strategy.settings()],
-        "texts": [list(utterances.alphabet.characters), frames.to_json()],
+        "texts": list(texts),
         "seed": utterances.seed,
         "versions": [__version__, torch.__version__],
         "precision": str(precision(utterances.backbone)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from headstart.engine.batching import stacked
 from headstart.engine.freeze import view_rng
 from headstart.engine.maps import Maps
 from headstart.modalities.base import Modality
-from headstart.tasks.ctc import Alphabet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,17 @@ class Sayings:
         return replace(self, view=view)
 
 
+class Letters(Protocol):
+    """What transcripts are written in: characters, or a decoder's tokens."""
+
+    def ids(self, text: str) -> list[int]:
+        """The indices of a text."""
+
+
 class Texts(NamedTuple):
     """What N utterances say."""
 
-    ids: Tensor  # (N, L) int64: characters, padded with 0
+    ids: Tensor  # (N, L) int64: characters or tokens, padded with 0
     lengths: Tensor  # (N,) int64
 
 
@@ -63,7 +69,7 @@ class Utterances:
 
     backbone: Backbone
     modality: Modality
-    alphabet: Alphabet
+    alphabet: Letters
     items: Sequence[Any]
     digests: Sequence[str]
     y: np.ndarray  # (N,) of str
@@ -92,4 +98,7 @@ class Utterances:
         pieces = [self.views[view].rows([row]) for view, row in zip(views, rows, strict=True)]
         each = {stage: [piece[stage][0] for piece in pieces] for stage in self.views[0].stages}
         kept = each[max(each)]
-        return self.backbone.placeholders(list(rows), kept), {stage: stacked(some) for stage, some in each.items()}
+        opened = [
+            self.modality.open(self.items[row], self.backbone.detail) if self.backbone.rereads else None for row in rows
+        ]
+        return self.backbone.placeholders(opened, kept), {stage: stacked(some) for stage, some in each.items()}

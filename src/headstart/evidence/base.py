@@ -33,6 +33,7 @@ class TestResult:
     transfer: np.ndarray | None = None  # (N, K) of the adapted backbone; None: it is what the run ships
     scratch: np.ndarray | None = None  # (N, K) of the same network from random weights, where it was trained
     scratch_epochs: int | None = None  # how long that one was trained
+    pretrained: np.ndarray | None = None  # (N,) of a network that does this task without being adapted
     ships_classical: bool = False
 
 

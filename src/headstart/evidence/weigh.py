@@ -14,7 +14,7 @@ from headstart.evidence.verdict import Measured, verdict
 from headstart.tasks.base import Metric, Task, Weights
 
 N_RESAMPLES = 1000
-MODEL, SCRATCH = "model", "same network from scratch"
+MODEL, SCRATCH, PRETRAINED = "model", "same network from scratch", "the decoder as it was pretrained"
 
 
 def primary_first(metrics: tuple[Metric, ...], name: str | None) -> tuple[Metric, ...]:
@@ -94,6 +94,7 @@ def weigh(
     systems = {MODEL: test.scores, scales.naive: test.naive}
     systems |= {transfer: adapted} if test.ships_classical else {classical: test.classical}
     systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
+    systems |= {PRETRAINED: test.pretrained} if test.pretrained is not None else {}
 
     def claim(primary: Metric, scores: dict[str, Scores], differences: dict[str, Scores]) -> tuple[str, bool | None]:
         gain = differences[transfer if test.ships_classical else classical][primary.name]

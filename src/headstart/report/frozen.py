@@ -103,7 +103,8 @@ def boxes(plan: Plan) -> list[plots.Box]:
     ]
     rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut : top]]
     unused = [plots.Box("unused", name) for name in plan.stage_names[top:]]
-    return [*below, *rest, plots.Box("head", "new head"), *unused]
+    head = plots.Box("adapted", "decoder") if plan.settings.get("decoder") else plots.Box("head", "new head")
+    return [*below, *rest, head, *unused]
 
 
 def top_of(plan: Plan) -> int:
@@ -133,7 +134,10 @@ def key(plan: Plan) -> list[tuple[str, str]]:
     elif above:
         start = " from random weights" if plan.strategy == "scratch" else ""
         found.append((kind, f"{_many(above)} trained{start} ({_span(above)})"))
-    found.append(("head", "new head, trained"))
+    if plan.settings.get("decoder"):
+        found.append(("adapted", "the pretrained decoder, with trained low-rank adapters"))
+    else:
+        found.append(("head", "new head, trained"))
     if unused:
         found.append(("unused", f"{_many(unused)} left out ({_span(unused)})"))
     return found
@@ -172,6 +176,8 @@ def _sides(plan: Plan) -> tuple[str, str]:
 def _said(plan: Plan) -> str:
     if plan.ships == "classical":
         return "No cut is marked: the run ships the classical model."
+    if plan.settings.get("decoder"):
+        return "No stage was trained: the decoder that reads the last one got low-rank adapters."
     if read := read_stages(plan):
         if not any(is_read(plan, point) for point in plan.depth):
             return "The broken line is the chosen cut: stages above it are left out."

@@ -1,13 +1,18 @@
 """Low-rank adapters (LoRA, Hu et al. 2021, arXiv:2106.09685) on every matrix above the cut, by PEFT.
 
-Stages below the lowest adapted one stay cached. The run keeps the two factors of each update and adds their product
-to the pretrained weight when it is loaded, so that no adapter library is needed to predict.
+Stages below the lowest adapted one stay cached. Where transcripts are learnt, the decoder that a backbone comes with
+is adapted in place of its stages (engine/decoder.py), which are then all cached. The run keeps the two factors of each
+update and adds their product to the pretrained weight when it is loaded, so that no adapter library is needed to
+predict.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from torch import nn
 
 from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.backbones.resume import Resumable
@@ -24,6 +29,7 @@ class Lora(Trained):
     freeze: int = 0  # how many stages have no adapter and are cached, counted from the input
     rank: int = 8
     alpha: int = 16  # the update counts alpha / rank times
+    decoder: bool = False  # whether the backbone's decoder gets the adapters, and no stage
     learning_rate: float = 1e-3
     head_rate: float = 1.0
     stage_decay: float = 1.0
@@ -35,24 +41,27 @@ class Lora(Trained):
             raise PlanError(f"rank={self.rank}, but it must be at least 1; 8 is usual.")
 
     def cut(self, n_stages: int) -> int:
-        """The number of stages without adapters, 0 … n_stages - 1; PlanError otherwise."""
-        return stage_range("LoRA", self.freeze, 0, n_stages)
+        """The number of stages without adapters, 0 … n_stages - 1, or all for a decoder's; PlanError otherwise."""
+        return n_stages if self.decoder else stage_range("LoRA", self.freeze, 0, n_stages)
 
     def prepare(self, upper: Resumable) -> None:
-        """Put adapters on the matrices above the cut; PlanError when there is none."""
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError:
-            raise MissingExtraError("peft", "lora") from None
+        """Put adapters on the matrices above the cut; PlanError when there is none. A decoder gets its own later."""
+        if self.decoder:
+            return
         stages = upper.backbone[0].stages[upper.cut :]
         paths = [path for stage in stages for path in stage.modules]
         names = [name for path in paths for name in linear_weights(upper.network.get_submodule(path), path)]
         if not names:
             raise PlanError("No stage above the cut holds a matrix to adapt. Freeze fewer stages, or use 'partial'.")
-        settings = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=names, bias="none")
-        inject_adapter_in_model(settings, upper.network)
+        self.put_on(upper.network, names)
         for name, parameter in upper.network.named_parameters():
             parameter.requires_grad_("lora_" in name)
+
+    def put_on(self, network: nn.Module, names: Sequence[str]) -> None:
+        """Put adapters on these matrices of a network."""
+        library = peft()
+        settings = library.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(names), bias="none")
+        library.inject_adapter_in_model(settings, network)
 
     def changes(self, upper: Resumable) -> Changes:
         """The two factors of each update, its scale folded into the second."""
@@ -64,3 +73,12 @@ class Lora(Trained):
                 found[f"{name}.weight{DOWN}"] = down.detach().flatten(1).cpu().clone()
                 found[f"{name}.weight{UP}"] = (adapter.scaling["default"] * up.detach()).flatten(1).cpu().clone()
         return Changes(found)
+
+
+def peft() -> Any:
+    """The library of adapters."""
+    try:
+        import peft as library
+    except ImportError:
+        raise MissingExtraError("peft", "lora") from None
+    return library

@@ -14,7 +14,7 @@ from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.backbones.resume import Resumable
 from headstart.deploy.model import Model
 from headstart.engine.detector import Detector
-from headstart.engine.recognizer import Recognizer
+from headstart.engine.recognizer import Reads
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import PlanError
 
@@ -49,7 +49,7 @@ class Member:
         """Stages that it reads of the pretrained network, which others may read too."""
         detector, recognizer = self.model.detector, self.model.recognizer
         if recognizer is not None and recognizer.changes is None:
-            return recognizer.frames.stage + 1
+            return max(recognizer.stages) + 1
         if detector is not None and detector.levels is not None and detector.changes is None:
             return max(detector.levels.stages) + 1
         return self.cut if self.uppers else max(self.model.stages, default=-1) + 1
@@ -126,14 +126,16 @@ class Making:
         networks = (network, *(network.beside() for _ in range(self.n_lanes - 1)))
         return Member(name=name, model=model, trunk=trunk, networks=networks)
 
-    def _hears_words(self, name: str, model: Model, recognizer: Recognizer) -> Member:
+    def _hears_words(self, name: str, model: Model, recognizer: Reads) -> Member:
         """A recogniser, on frames that others may share where training left the backbone as it was."""
         if recognizer.changes is None:
             trunk = self._trunk(model, light(model.plan.way))
         else:
             adapted = self._pretrained(model).adapted(recognizer.changes)
             trunk = Trunk(run_as(adapted, in_float32(model.plan.way)), self.n_lanes)
-        return Member(name=name, model=model, trunk=trunk, networks=(recognizer.network(),) * self.n_lanes)
+        return Member(
+            name=name, model=model, trunk=trunk, networks=(recognizer.network(trunk.backbone),) * self.n_lanes
+        )
 
     def _trunk(self, model: Model, way: str) -> Trunk:
         key = model.fingerprint, way
