@@ -8,6 +8,7 @@ from safetensors.numpy import load, save
 from headstart import registry
 from headstart.errors import RegistryError
 from headstart.evidence.baselines import Classical, _fit_one, fit_classical
+from headstart.modalities import spectra
 from headstart.strategies.base import Part
 
 RNG = np.random.default_rng(0)
@@ -22,7 +23,14 @@ def images(n):
     return [Pillow.fromarray(pixels) for pixels in RNG.integers(0, 256, (n, 64, 64), dtype=np.uint8)]
 
 
-ITEMS = {"image": images, "text": texts}  # a new modality adds its line here
+def sounds(n):
+    """Half a second of a tone in noise, as the features take it."""
+    time = np.arange(8000) / 16_000
+    waves = (np.sin(2 * np.pi * RNG.uniform(200, 3000) * time) * 0.3 + 0.05 * RNG.normal(size=8000) for _ in range(n))
+    return [spectra.summed_up(wave.astype(np.float32)) for wave in waves]
+
+
+ITEMS = {"audio": sounds, "image": images, "text": texts}  # a new modality adds its line here
 KINDS = [(name, f.title) for name in registry.MODALITIES.names() for f in registry.modality(name).classical_features()]
 LABELS = {
     "classification": (["a", "b", "c"], lambda n: RNG.integers(0, 3, n)),
