@@ -34,6 +34,7 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.label_few
 	$(BIN)/python -m benchmarks.pretrain texts pictures
 	$(BIN)/python -m benchmarks.boxes
+	$(BIN)/python -m benchmarks.speech
 
 peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
 
@@ -42,7 +43,7 @@ docs: .venv/ready
 
 .PHONY: weights
 weights: .venv/ready
-	$(BIN)/headstart models pull minilm efficientnet-lite0 --quiet
+	$(BIN)/headstart models pull minilm efficientnet-lite0 whisper-tiny.en --quiet
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

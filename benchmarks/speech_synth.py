@@ -65,6 +65,11 @@ VOICES = {
         Voice(variant="Andy", pitch=50, speed=170, accent=1),
         Voice(variant="anika", pitch=50, speed=155),
         Voice(variant="paul", pitch=35, speed=145),
+        Voice(variant="m4", pitch=45, speed=165, accent=1),
+        Voice(variant="m6", pitch=40, speed=150),
+        Voice(variant="Alicia", pitch=55, speed=160, accent=1),
+        Voice(variant="belinda", pitch=50, speed=145),
+        Voice(variant="edward", pitch=40, speed=170, accent=1),
     ),
 }
 

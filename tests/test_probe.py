@@ -214,7 +214,7 @@ def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example()
     y = (features[:, 0] + 0.5 * rng.normal(size=30) > 0).astype(np.int64)
     task = Classification(class_names=("a", "b"), positive="b")
     adapted, logits = Probe().cross_adapt(task, Part(features, y), 0)
-    for fold in probe._folds(task, y, 0):
+    for fold in probe._folds(y, 0):
         rest = np.setdiff1d(np.arange(30), fold)
         paths = probe.Probe()._path(task, Part(features[rest], y[rest]), 0)
         candidates = [head.logits(features[fold]) for _, head in paths]
@@ -226,9 +226,31 @@ def test_cross_validated_logits_come_from_heads_that_have_not_seen_the_example()
     assert adapted.val_loss == pytest.approx(loss)
 
 
+def test_groups_are_not_torn_apart_by_the_folds() -> None:
+    y, groups = np.array([0, 1] * 12), np.repeat(list("abcd"), 6)
+    folds = probe._folds(y, 0, groups)
+    assert sorted(np.concatenate(folds)) == list(range(24))
+    assert len(folds) == 4
+    assert all(len(set(groups[fold])) == 1 for fold in folds)
+    assert len(probe._folds(y, 0, np.repeat("a", 24))) == 5  # one group can only be divided
+
+
 def test_every_class_is_spread_over_the_folds() -> None:
-    task = Classification(class_names=("a", "b"), positive="b")
     y = np.array([0] * 10 + [1] * 5)
-    folds = probe._folds(task, y, 0)
+    folds = probe._folds(y, 0)
     assert sorted(np.concatenate(folds)) == list(range(15))
     assert all((y[fold] == 1).sum() == 1 for fold in folds)
+
+
+def test_variants_teach_as_examples_of_their_own_and_do_not_tell_of_the_fold_they_belong_to() -> None:
+    rng = np.random.default_rng(0)
+    task = Classification(class_names=("a", "b"), positive="b")
+    y, features = rng.integers(0, 2, 60), rng.normal(size=(60, 40)).astype(np.float32)
+    other = (features + 0.3).astype(np.float32)
+    val = Part(rng.normal(size=(20, 40)).astype(np.float32), rng.integers(0, 2, 20))
+    both = Probe().adapt(task, Part(features, y, variants=(other,)), val, 0)
+    stacked = Probe().adapt(task, Part(np.concatenate([features, other]), np.tile(y, 2)), val, 0)
+    np.testing.assert_allclose(both.head.weight, stacked.head.weight, atol=1e-6)
+    _, logits = Probe().cross_adapt(task, Part(features, y, variants=(features.copy(),)), 0)
+    right = (task.scores(logits).argmax(1) == y).mean()  # labels are random: a leak would make nearly all right
+    assert right < 0.75

@@ -22,7 +22,7 @@ from headstart.cli.serve import named
 from headstart.deploy.model import Model
 from headstart.deploy.serve.app import create_app
 from headstart.deploy.serve.engine import check_name
-from headstart.deploy.serve.items import items_of, one_file
+from headstart.deploy.serve.items import items_of, one_picture, one_sound
 from headstart.deploy.serve.problems import MEDIA_TYPE, Problem
 from headstart.deploy.serve.server import check_token
 from headstart.deploy.serve.settings import Settings
@@ -368,12 +368,12 @@ def test_sounds_are_told_from_pictures_and_bounded() -> None:
     body = json.dumps({"items": [encoded(tone), encoded(tone)]}).encode()
     modality, found = items_of(body, Settings())
     assert (modality, [item.stored["bytes"] for item in found]) == ("audio", [tone, tone])
-    assert one_file(tone, Settings()) == ("audio", found[:1])
-    assert one_file(png(pictures()[0]), Settings())[0] == "image"
+    assert one_sound(tone, Settings()) == ("audio", found[:1])
+    assert one_picture(png(pictures()[0]), Settings())[0] == "image"
     for items, settings, says in (
-        ([tone, png(pictures()[0])], Settings(), "Item 1: pictures and sounds in one request"),
-        ([tone], Settings(seconds=0.5), "Item 0: a sound may have 0.5 s, and this has 1.0"),
-        ([tone[:20]], Settings(), "Item 0: truncated or damaged"),
+        ([tone, png(pictures()[0])], Settings(), "Item 1: not a sound but a PNG picture"),
+        ([tone], Settings(seconds=0.5), "Item 0: 1 s, and the sounds of a request may last 0 s"),
+        ([tone[:20]], Settings(), "Item 0: not a sound"),
     ):
         with pytest.raises(Problem, match=says):
             items_of(json.dumps({"items": list(map(encoded, items))}).encode(), settings)

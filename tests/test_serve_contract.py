@@ -15,7 +15,7 @@ from tests import serving
 
 OPERATIONS = {
     "POST /models/{name}/predict", "POST /predict", "GET /models", "PUT /models/{name}", "GET /healthz", "GET /readyz",
-    "GET /metrics",
+    "GET /metrics", "POST /v1/audio/transcriptions",
 }  # fmt: skip
 
 

@@ -13,9 +13,10 @@ import pytest
 from headstart.backbones.base import Backbone
 from headstart.deploy.model import Model
 from headstart.deploy.serve.batcher import Batcher, BusyError, Item, Ticket, UnreadableError
+from headstart.deploy.serve.members import first_changed
 from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.settings import Settings
-from headstart.deploy.serve.shared import Fleet, SharedPass, first_changed
+from headstart.deploy.serve.shared import Fleet, SharedPass
 from headstart.errors import PlanError
 from tests import serving
 from tests.test_backbones import pictures

@@ -79,11 +79,12 @@ def open_shop(data: Path, whisper: Path, n_train: int | None = None, kind: Any =
 @pytest.mark.parametrize(
     "way", [Frozen(epochs=2, learning_rate=1e-3), Partial(freeze=2, epochs=2)], ids=["head", "cut"]
 )
+@pytest.mark.parametrize("network", ["whisper", "wavlm"])
 def test_cached_outputs_give_the_weights_that_sounds_give(
-    data: Path, whisper: Path, way: Any, monkeypatch: pytest.MonkeyPatch
+    data: Path, network: str, way: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_PRECISION", "float32")
-    shop = open_shop(data, whisper, n_train=6)
+    shop = open_shop(data, save_tiny(network, tmp_path / network), n_train=6)
     rows = shop.problem.rows["train"]
     cached, uncached = (shop.teach(way, shop.lesson_for(way, rows, cache)) for cache in (True, False))
     assert shop.lesson_for(way, rows, True).views

@@ -15,6 +15,7 @@ from headstart.backbones.base import Backbone
 from headstart.engine import freeze
 from headstart.errors import PlanError
 from headstart.evidence import depth, planner
+from headstart.evidence.depth import Probed
 from headstart.evidence.plan import Candidate, DepthPoint, Plan
 from headstart.evidence.planner import Search, Solved, Tried
 from headstart.strategies.base import Strategy, Trained
@@ -67,7 +68,26 @@ def _best_probe(shop: Workshop, wishes: Wishes) -> list[Tried]:
         return []
     if wishes.freeze is not None:
         return [shop.tried_probe(one) for one in shop.probed if one.point.stages == (wishes.freeze - 1,)]
-    return [shop.tried_probe(depth.best_probe(shop.probed, shop.judge, shop.problem.linear, shop.problem.crosswise))]
+    best = depth.best_probe(shop.probed, shop.judge, shop.problem.linear, shop.problem.crosswise)
+    return [shop.tried_probe(_taught_more(shop, best, wishes))]
+
+
+def _taught_more(shop: Workshop, best: Probed, wishes: Wishes) -> Probed:
+    """The best probe, taught by other forms of each example too where that is better on validation.
+
+    It costs as many passes as there are forms, and nothing in prediction.
+    """
+    n = shop.modality.n_variants
+    if not n or wishes.strategy == "probe" or n + 1 > passes(shop, wishes.budget):
+        return best
+    more = shop.with_variants(best)
+    values = [shop.judge.score(shop.problem.linear.scores(one.val_logits)).value for one in (best, more)]
+    better = shop.judge.gain(values[1]) > shop.judge.gain(values[0])
+    shop.progress.say(
+        f"  taught by {n} other forms of each of the {shop.modality.noun[1]} too: {shop.metric.title} {values[1]:.3f} "
+        f"on validation, {values[0]:.3f} without{'' if better else ': they are left out'}"
+    )
+    return more if better else best
 
 
 def _search(shop: Workshop, wishes: Wishes, budget: float) -> list[Tried]:
@@ -133,7 +153,7 @@ def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
     measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
     if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
-        return []  # so few labels cannot tell trained networks apart
+        return []  # so few labels or groups cannot tell trained networks apart
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
@@ -198,7 +218,8 @@ def title_of(strategy: Strategy, names: Sequence[str]) -> str:
     """A strategy and its cut, for people: "all above layer 3 trained"."""
     cut = strategy.cut(len(names))
     if isinstance(strategy, Probe):
-        return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names)))
+        more = ", taught by other forms too" if strategy.variants else ""
+        return "linear probe on " + " + ".join(names[stage] for stage in strategy.read(len(names))) + more
     views = ", on random views" if planner.on_views(strategy) else ""
     if strategy.settings().get("decoder"):
         return f"{strategy.title} on the decoder{views}"
@@ -232,7 +253,8 @@ def reason_for(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
     names = [stage.name for stage in shop.backbone.stages]
     title = title_of(chosen.strategy, names)
     if len(final) == 1 and shop.problem.crosswise:
-        return f"{title}: so few labels cannot tell trained networks apart"
+        few = "labels" if shop.problem.all_groups is None else "groups"
+        return f"{title}: so few {few} cannot tell trained networks apart"
     if len(final) == 1:
         return f"{title}: the only way that was asked for or that the budget allowed"
     best = max(final, key=lambda one: shop.judge.gain(one.score.value))

@@ -33,6 +33,7 @@ from headstart.evidence.weigh import Scales, defined_on, primary_first, weigh
 from headstart.problem import Problem, pose, some_of_each
 from headstart.progress import Progress
 from headstart.report.html import render
+from headstart.strategies.base import Part
 from headstart.tasks.base import LinearTask, Metric
 from headstart.wishes import Wishes
 from headstart.workshop import Workshop, load_backbones, open_workshop
@@ -122,13 +123,12 @@ def of_best_length(
         return network
     rows = np.unique(np.concatenate([problem.rows["train"], problem.rows["val"]]))
     rows = rows[some_of_each(problem.y[rows], N_COMPARED, seed)]
-    items, digests = [problem.dataset.inputs[row] for row in rows], [problem.digests[row] for row in rows]
-    y = problem.y[rows]
-    metric = defined_on(metrics, problem.linear, y, y)
+    groups = None if problem.all_groups is None else problem.all_groups[rows]
+    some = Part([problem.dataset.inputs[row] for row in rows], problem.y[rows], groups=groups)
+    metric = defined_on(metrics, problem.linear, some.y, some.y)
     with progress.step("compare lengths"):
-        found = compare_lengths(
-            network, padded, problem.modality, items, digests, y, (problem.linear, metric, seed), progress
-        )
+        digests, asked = [problem.digests[row] for row in rows], (problem.linear, metric, seed)
+        found = compare_lengths(network, padded, problem.modality, some, digests, asked, progress)
     progress.say(
         f"  on {len(rows)} of the {problem.modality.noun[1]}: {metric.title} {words.score(found.own)} at their own "
         f"length, {words.score(found.padded)} filled up with silence as in training: "

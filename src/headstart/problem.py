@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart import registry
 from headstart.data.audit import Finding, audit
-from headstart.data.audit_splits import audit_splits
+from headstart.data.audit_splits import FEW_GROUPS, audit_splits
 from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
 from headstart.data.read import Reading, describe, read_beside
@@ -101,7 +101,14 @@ class Problem:
 
     def part(self, name: str, features: Callable[[np.ndarray], Any]) -> Part:
         """One split, with `features` of its rows."""
-        return Part(features(self.rows[name]), self.y[self.rows[name]])
+        rows = self.rows[name]
+        together = None if self.all_groups is None else self.all_groups[rows]
+        return Part(features(rows), self.y[rows], groups=together)
+
+    @property
+    def all_groups(self) -> np.ndarray | None:
+        """(N,) the group of each example, None where none was asked for."""
+        return None if self.dataset.groups is None else np.asarray(self.dataset.groups)
 
     def groups(self, name: str) -> list[str] | None:
         """The group of each example of a split, None where none was asked for."""
@@ -155,10 +162,11 @@ def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tupl
 def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True) -> Problem:
     """Audit, split and encode; DataError when there is nothing to learn from.
 
-    With `crosswise`, labels too few to spare some for validation all teach, and cross-validation chooses.
+    With `crosswise`, labels or groups too few to spare some for validation all teach, and cross-validation chooses.
     """
     with progress.step("audit"):
         audited = audit(dataset, progress)
+    val_given = "val" in audited.dataset.column("split") and "test" in audited.dataset.column("split")
     with progress.step("split"):
         dataset = split(audited.dataset, seed)
         findings = (*audited.findings, *audit_splits(dataset))
@@ -167,9 +175,9 @@ def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True
         labels = dataset.column("label")
         task = registry.TASKS.get(str(dataset.task)).from_labels(labels)
         rows = {name: dataset.rows(name) for name in SPLITS}
-        if crosswise and few(dataset, rows):
+        if crosswise and (why := few(dataset, rows, given=val_given)):
             rows["train"] = rows["val"] = np.sort(np.concatenate([rows["train"], rows["val"]]))
-            note = f"{len(rows['train'])} labels are too few to spare some: five-fold cross-validation chooses"
+            note = f"{why} are too few to spare some: five-fold cross-validation chooses"
             progress.say(f"  {note}")
             dataset = replace(dataset, notes=(*dataset.notes, note))
         return Problem(
@@ -183,9 +191,20 @@ def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True
         )
 
 
-def few(dataset: Dataset, rows: dict[str, np.ndarray]) -> bool:
-    """Whether validation is too small to choose by, though not empty; groups must not be torn apart for it."""
-    return 0 < len(rows["val"]) < FEW_VAL and len(rows["train"]) > 0 and not dataset.has("group")
+def few(dataset: Dataset, rows: dict[str, np.ndarray], given: bool = False) -> str:
+    """What is too small in number for some to be spared to choose by: "9 labels", "4 groups"; "" where all is well.
+
+    Of fewer than ten groups, validation would hold one, and what suits one speaker or hospital best is chance. A
+    validation that was `given` in whole groups is kept.
+    """
+    if not len(rows["val"]) or not len(rows["train"]):
+        return ""
+    n = len(rows["train"]) + len(rows["val"])
+    if not dataset.has("group"):
+        return f"{n} labels" if len(rows["val"]) < FEW_VAL else ""
+    groups = dataset.groups or []
+    n_groups = len({groups[row] for name in ("train", "val") for row in rows[name]})
+    return f"{n_groups} groups" if n_groups < FEW_GROUPS and not given else ""
 
 
 def some_of_each(y: np.ndarray, n: int, seed: int) -> np.ndarray:

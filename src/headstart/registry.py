@@ -73,7 +73,21 @@ class Registry:
 MODALITIES = Registry(
     "modalities",
     "Modality",
-    frozenset({"augment", "base", "classical", "distort", "drawing", "files", "frames", "headers", "spectra", "waves"}),
+    frozenset(
+        {
+            "augment",
+            "base",
+            "classical",
+            "distort",
+            "drawing",
+            "files",
+            "frames",
+            "headers",
+            "pauses",
+            "spectra",
+            "waves",
+        }
+    ),
 )
 BACKBONES = Registry(
     "backbones",

@@ -111,7 +111,8 @@ def depth_lines(plan: Plan) -> Table:
     ends = [end for point in plan.depth for end in astuple(point.score) if math.isfinite(end)] or [0.0, 1.0]
     low, high = min(ends), max(ends)
     span = f"bars from {words.number(low)} to {words.number(high)}"
-    table = _plain_table("Linear probe on", span, f"{frozen.metric_title(plan)} on validation", "")
+    head = "Head trained on" if plan.reads else "Linear probe on"
+    table = _plain_table(head, span, f"{frozen.metric_title(plan)} on validation", "")
     for point in plan.depth:
         share = (point.score.value - low) / (high - low) if high > low else 1.0
         bar = Bar(1.0, 0.0, share if math.isfinite(share) else 0.0, width=BAR)

@@ -40,8 +40,8 @@ RECIPE = Recipe(
     most=400,
     on_demand=("lora",),
 )
-PROFILE_STEPS, FEWEST_STEPS = 150, 150  # of a head on each depth; of any that starts from nothing
-STEPS, STEPS_AFTERWARDS = 400, 200  # of a head on each depth; of a training; of one that goes on
+PROFILE_STEPS, FEWEST_STEPS = 120, 150  # of a head on each depth; of any that starts from nothing
+STEPS, STEPS_AFTERWARDS = 300, 150  # of a head on each depth; of a training; of one that goes on
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
 ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {**ON_FRAMES, "head_rate": 5.0}  # of a head that is trained already

@@ -109,11 +109,31 @@ class Workshop:
             judge=self.judge,
             seed=self.seed,
             class_weight=self.class_weight,
+            groups=self.problem.all_groups,
         )
+
+    @cached_property
+    def variants(self) -> tuple[Features, ...]:
+        """Pooled features of the training examples in the other forms that the modality knows."""
+        rows = self.problem.rows["train"]
+        items, digests = [self.items[row] for row in rows], [self.problem.digests[row] for row in rows]
+        with self.progress.step("frozen pass"):
+            return tuple(
+                freeze.features(self.runner, self.modality, items, digests, self.progress, number)
+                for number in range(1, self.modality.n_variants + 1)
+            )
+
+    def with_variants(self, probed: Probed) -> Probed:
+        """The same probe, taught by the other forms of each example too."""
+        probing = replace(self._probing(self.frozen), variants=self.variants)
+        return probing.solve(probed.strategy.read(self.backbone.n_stages))
 
     def solve(self, strategy: Probe) -> Solved:
         """A probe as it was asked for: learnt on train; strength and temperature chosen on validation."""
-        probed = self._probing(self.frozen).solve(strategy.read(self.backbone.n_stages))
+        probing = self._probing(self.frozen)
+        if strategy.variants:
+            probing = replace(probing, variants=self.variants)
+        probed = probing.solve(strategy.read(self.backbone.n_stages))
         return self._solved(replace(strategy, class_weight=self.class_weight), probed.adapted, probed.val_logits)
 
     def train(self, strategy: Trained, n_train: int | None = None, cache: bool | None = None) -> Tried:

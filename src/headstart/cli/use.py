@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,6 +28,7 @@ from headstart.cli.base import (
 
 if TYPE_CHECKING:
     from headstart.deploy.model import Model
+    from headstart.progress import Progress
 
 MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
 
@@ -35,7 +38,15 @@ def predict(
     run: Run,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders, a table, '-' for standard input, or a text.")],
     out: Annotated[
-        Path | None, typer.Option(help="File: .csv, .tsv, .jsonl, .parquet; boxes also .json (COCO).")
+        Path | None,
+        typer.Option(
+            help="File: .csv, .tsv, .jsonl, .parquet; boxes also .json (COCO); one recording also .srt, .vtt, .txt, "
+            ".json. With --format a folder."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of transcripts, a file each in the new folder --out: srt, vtt, txt or json."),
     ] = None,
     draw: Annotated[Path | None, typer.Option(help="New folder for the pictures with their boxes drawn.")] = None,
     every: Annotated[bool, typer.Option("--all-boxes", help="Boxes below their class's threshold too.")] = False,
@@ -46,50 +57,89 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Predict with the model of RUN; probabilities are calibrated."""
+    from headstart.engine.allocator import keep_few_kernels
+
+    keep_few_kernels()  # before torch is there: each batch of a long recording has another shape
     from headstart import load, registry
     from headstart.data.inputs import gather
     from headstart.deploy import detections, predictions
 
-    if out is not None:
-        predictions.check_table_name(out, boxes=True)
+    check_out(out, format)
     if draw is not None:
         detections.check_free_folder(draw)
     model = load(run, backbone)
-    check_boxes(model, out, draw is not None or every)
+    check_fits(model, out, format, draw is not None or every)
     items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
     progress = screen(as_json or quiet or jsonl)
     with progress.step("predict"):
-        found = None if model.detector is None else detections.find(model, items, progress, every)
-        table = predictions.predict_all(model, items, progress) if found is None else found.pictures()
-    if found is not None and draw is not None:
-        progress.say(f"{found.draw(draw):,} pictures drawn: {draw}")
+        told = tell_all(model, items, progress, every, format)
+    if draw is not None and told.draw is not None:
+        progress.say(f"{told.draw(draw):,} pictures drawn: {draw}")
     if out is not None:
-        predictions.write_table(table, out) if found is None else predictions.write_boxes(found, out)
+        told.write(out)
     if as_json:
-        print_json({"run": str(run), "predictions": json.loads(table.to_json(orient="records"))})
+        print_json({"run": str(run), "predictions": json.loads(told.table.to_json(orient="records"))})
     elif jsonl:
-        print(predictions.as_jsonl(table), end="")
+        print(predictions.as_jsonl(told.table), end="")
     elif out is not None:
-        print(f"{len(table):,} predictions: {out}")
-    elif found is not None:
-        print_rows(found.counts().to_dict("records"))
+        print(f"{len(told.table):,} predictions: {out}")
     else:
-        shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
-        print_rows(shown.to_dict("records"))
+        print_rows(told.shown.to_dict("records"))
 
 
-def check_boxes(model: Model, out: Path | None, asked: bool) -> None:
-    """PlanError where boxes are `asked` for, by an option or by the file's name, of a model that finds none."""
-    from headstart.deploy import predictions
+class Told(NamedTuple):
+    """What a model says of some items."""
+
+    table: Any  # a data frame for programs
+    shown: Any  # one for people
+    write: Callable[[Path], object]  # into the file or folder that is asked for
+    draw: Callable[[Path], int] | None = None  # into a folder; how many
+
+
+def tell_all(model: Model, items: Sequence[Any], progress: Progress, every: bool, format: str | None) -> Told:
+    """Predict for stored items."""
+    from headstart.deploy import detections, predictions, transcripts
+
+    if model.detector is not None:
+        found = detections.find(model, items, progress, every)
+        return Told(found.pictures(), found.counts(), partial(predictions.write_boxes, found), found.draw)
+    if model.recognizer is not None:
+        heard = transcripts.transcribe(model, items, progress)
+        write = partial(heard.write, kind=format) if format else partial(predictions.write_transcripts, heard)
+        return Told(heard.table(), heard.short(), write)
+    table = predictions.predict_all(model, items, progress)
+    shown = table if len(model.task.score_names) <= MOST_SHOWN else table.filter(regex=r"^(?!p\()")
+    return Told(table, shown, partial(predictions.write_table, table))
+
+
+def check_out(out: Path | None, format: str | None) -> None:
+    """PlanError where no kind of model could write there."""
+    from headstart.deploy import predictions, transcripts
     from headstart.errors import PlanError
 
-    if model.detector is None:
-        if asked:
-            raise PlanError(
-                f"--draw and --all-boxes are for boxes, and this model gives {model.task.title}. Leave them out."
-            )
-        if out is not None:
-            predictions.check_table_name(out)
+    if format is not None:
+        transcripts.check_kind(format)
+        if out is None:
+            raise PlanError(f"--format {format} writes a file a recording: say in which new folder with --out FOLDER.")
+        transcripts.check_new_folder(out)
+    elif out is not None:
+        predictions.check_table_name(out, (predictions.COCO, *transcripts.SUFFIXES))
+
+
+def check_fits(model: Model, out: Path | None, format: str | None, boxes: bool) -> None:
+    """PlanError where boxes or transcripts are asked for, by an option or a file's name, of a model that gives none."""
+    from headstart.deploy import predictions, transcripts
+    from headstart.errors import PlanError
+
+    if model.detector is None and boxes:
+        raise PlanError(
+            f"--draw and --all-boxes are for boxes, and this model gives {model.task.title}. Leave them out."
+        )
+    if model.recognizer is None and format is not None:
+        raise PlanError(f"--format is for transcripts, and this model gives {model.task.title}. Leave it out.")
+    if out is not None and format is None:
+        own = transcripts.SUFFIXES if model.recognizer else (predictions.COCO,) if model.detector else ()
+        predictions.check_table_name(out, own)
 
 
 @app.command()

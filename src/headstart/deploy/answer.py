@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headstart import registry
-from headstart.deploy import explain
+from headstart.deploy import explain, subtitles
 from headstart.deploy.detections import counted
 from headstart.deploy.model import Model
 from headstart.errors import DataError, HeadstartError
@@ -24,6 +24,7 @@ from headstart.evidence import words
 from headstart.modalities.base import Preview
 from headstart.modalities.drawing import draw
 from headstart.tasks.detection import Detection
+from headstart.tasks.heard import Heard
 
 MOST_BARS = 5  # classes whose probabilities are shown
 MOST_PIXELS = 1600  # the longer side of a picture with boxes
@@ -75,7 +76,7 @@ def readable(model: Model, value: Any) -> tuple[Any, str]:
     if value is None or value == "":
         raise DataError(f"There is nothing to look at yet: give {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
     item = model.modality.store(value, None)
-    examined = model.modality.examine(item)
+    examined = model.examine(item)
     if examined.problem:
         raise DataError(f"This {noun} cannot be used: {examined.problem}.")
     return item, examined.digest
@@ -93,6 +94,9 @@ def pages(model: Model, value: Any) -> Iterator[str]:
     try:
         if model.detector is not None:
             yield with_boxes(model, value)
+            return
+        if model.recognizer is not None:
+            yield with_words(model, value)
             return
         answer = ask(model, value)
         yield _html(model, answer, explained=False)
@@ -120,6 +124,20 @@ def with_boxes(model: Model, value: Any) -> str:
     return _environment().get_template("answer_boxes.html.j2").render(view)
 
 
+def with_words(model: Model, value: Any) -> str:
+    """What is said in a sound, a word at a time with its time and confidence, as HTML; DataError as `readable`."""
+    item, digest = readable(model, value)
+    (heard,) = model.scores([item], [digest])
+    view = {"heard": heard, "segments": subtitles.segments(heard), "files": written(heard)}
+    return _environment().get_template("answer_words.html.j2").render(view)
+
+
+def written(heard: Heard) -> dict[str, str]:
+    """The transcript in every form, as `data:` URIs to save."""
+    encoded = {name: base64.b64encode(write(heard).encode()).decode() for name, write in subtitles.FORMATS.items()}
+    return {name: f"data:application/octet-stream;base64,{content}" for name, content in encoded.items()}
+
+
 def problem(text: str) -> str:
     """What went wrong, as HTML."""
     return _environment().from_string('<p class="hs-problem" role="alert">{{ text }}</p>').render(text=text)
@@ -127,10 +145,9 @@ def problem(text: str) -> str:
 
 def weighed_words(model: Model, answer: Answer) -> list[Word]:
     """The words of a text, each with what it did; [] for other items."""
-    opened = model.modality.open(answer.item)
-    if not isinstance(opened, str):
+    if registry.plugin_name(model.modality) != "text":
         return []
-    found = explain.word_weights(model, opened, answer.score)
+    found = explain.word_weights(model, model.modality.open(answer.item), answer.score)
     most = max((abs(weight) for _, weight in found), default=0.0) or 1.0
     return [
         Word(text=text.rstrip(), space=text[len(text.rstrip()) :], weight=weight, share=weight / most)

@@ -1,4 +1,4 @@
-"""A page for people: give a picture, a sound or a text, see the answer, its reasons, what is like it, and the report.
+"""A page for people: give an item, see the answer, what drove it, what is like it, and the run's report.
 
 Nothing is fetched from elsewhere: the fonts are the system's, Gradio's telemetry is off, and a Content-Security-Policy
 forbids the browser all addresses but this one. Only this machine can reach the page, unless a password is set.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TOKEN = "HEADSTART_TOKEN"  # environment variable with the password
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-SHOWN = ("audio", "image", "text")  # modalities that the page has an input for
+SHOWN = ("image", "text", "audio")  # modalities that the page has an input for
 PAPER = ("#fdfcf9", "#15171a")  # the report's, light and dark
 BLUES = (  # light to dark around the report's accent
     *("#eff6fa", "#d9eaf3", "#b3d5e7", "#74bbea", "#3f8fbb"),
@@ -71,7 +71,7 @@ def server(host: str = LOOPBACK[0]) -> FastAPI:
 def mount(app: FastAPI, models: Mapping[str, Model], path: str = "/") -> FastAPI:
     """The page of these models on a server, at `path`, and their reports at /report/NAME; a tab for each model.
 
-    Who may reach it is the server's business. PlanError for a model that takes no pictures, sounds or texts.
+    Who may reach it is the server's business. PlanError for a model that takes rows of a table.
     """
     for name, model in models.items():
         takes = registry.plugin_name(model.modality)
@@ -117,8 +117,8 @@ class Panel(NamedTuple):
     """Gradio's components to ask a model with."""
 
     picture: Any
-    sound: Any
     text: Any
+    sound: Any
     button: Any
     shown: Any  # the answer, as HTML
 
@@ -126,7 +126,7 @@ class Panel(NamedTuple):
 def panel(model: Callable[[], Model | None], takes: str | None) -> Panel:
     """Input, button and answer, for the model that `model` gives when it is asked.
 
-    `takes` is one of `SHOWN`; None is not known yet, and all inputs are hidden.
+    `takes` is "image", "text" or "audio"; None is not known yet, and all inputs are hidden.
     """
     gr = gradio()
     with gr.Row(equal_height=False):
@@ -135,27 +135,31 @@ def panel(model: Callable[[], Model | None], takes: str | None) -> Panel:
                 label="A picture", type="filepath", height=320, visible=takes == "image", buttons=["fullscreen"]
             )
             sound: Any = gr.Audio(
-                label="A sound", type="filepath", sources=["microphone", "upload"], visible=takes == "audio"
+                label="A sound",
+                sources=["microphone", "upload"],
+                type="filepath",
+                visible=takes == "audio",
+                buttons=["download"],
             )
-            for file in (picture, sound):
-                file.preprocess = lambda sent: sent.path if sent else None  # what is wrong with it, the modality says
+            for one in (picture, sound):
+                one.preprocess = lambda sent: sent.path if sent else None  # what is wrong with it, the modality says
             text = gr.Textbox(label="A text", lines=6, visible=takes == "text", placeholder="Write or paste a text")
             button = gr.Button("Ask the model", variant="primary", visible=takes is not None)
         with gr.Column(scale=3, min_width=320):
             shown = gr.HTML()
 
-    def respond(picture: str | None, sound: str | None, text: str | None) -> Iterator[str]:
+    def respond(*given: str | None) -> Iterator[str]:
         found = model()
         if found is not None:
-            given = {"image": picture, "audio": sound, "text": text}
-            yield from answer.pages(found, given.get(registry.plugin_name(found.modality)))
+            of_kind = dict(zip(SHOWN, given, strict=True))
+            yield from answer.pages(found, of_kind[registry.plugin_name(found.modality)])
 
-    how: dict[str, Any] = {"inputs": [picture, sound, text], "outputs": shown, "concurrency_id": "model"}
-    for event in (button.click, picture.upload, sound.upload, sound.stop_recording, text.submit):
+    how: dict[str, Any] = {"inputs": [picture, text, sound], "outputs": shown, "concurrency_id": "model"}
+    for event in (button.click, picture.upload, text.submit, sound.stop_recording, sound.upload):
         event(respond, **how, show_progress="minimal", api_visibility="private")
-    for file in (picture, sound):
-        file.clear(lambda: "", None, shown, api_visibility="private")
-    return Panel(picture, sound, text, button, shown)
+    for one in (picture, sound):
+        one.clear(lambda: "", None, shown, api_visibility="private")
+    return Panel(picture, text, sound, button, shown)
 
 
 def report_frame(name: str) -> str:
@@ -197,7 +201,7 @@ def gradio() -> Any:
 def _model_page(name: str, model: Model) -> None:
     """What it is, the panel to try it, and its report."""
     gr = gradio()
-    answers = listed(model.task.score_names, 6) or "a number"
+    answers = listed(model.task.score_names, 6) or ("a number" if model.recognizer is None else model.task.title)
     verb = "answers with" if model.detector is None else "finds"
     gr.HTML(
         f'<div class="hs-head"><h1>{escape(name)}</h1><p class="hs-verdict">{escape(model.evidence.verdict)}</p>'

@@ -45,7 +45,7 @@ def held_out(model: Model, dataset: Dataset) -> HeldOut:
     held = next((name for name in ("test", "val") if (splits == name).any()), None)
     tested = dataset if held is None else dataset.select(np.flatnonzero(splits == held))
     notes = [] if held is None else [f"measured on the {held} split, {len(tested):,} of {len(dataset):,} examples"]
-    examined = [model.modality.examine(item) for item in tested.inputs]
+    examined = [model.examine(item) for item in tested.inputs]
     labels = [stripped(label) for label in tested.column("label")]
     keep = np.ones(len(tested), dtype=bool)
     for why, drop in _reasons(model):

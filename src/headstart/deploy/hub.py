@@ -17,7 +17,7 @@ KEPT_BACK = {  # what holds the user's own examples: never pushed
     "unlabelled.parquet": "rows of a table without a label",
     "report.html": "pictures, sounds or texts of mistakes",
 }
-PRIVATE = ("findings", "command")  # of metrics.json: they quote examples and name folders
+PRIVATE = ("findings", "command", "speech")  # of metrics.json: they quote examples, name speakers and folders
 
 
 def push(model: Model, name: str, *, private: bool = True, progress: Progress | None = None) -> str:

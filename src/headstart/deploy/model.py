@@ -24,7 +24,8 @@ from headstart.deploy.examples import Examples
 from headstart.engine import freeze
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector, detect, sized
-from headstart.engine.recognizer import Recognizer, listen
+from headstart.engine.recognizer import Recognizer
+from headstart.engine.recordings import Ear, hear
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
@@ -32,7 +33,7 @@ from headstart.evidence.baselines import Classical
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
 from headstart.evidence.weigh import Scales
-from headstart.modalities.base import Modality
+from headstart.modalities.base import Examined, Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
@@ -184,7 +185,7 @@ class Model:
         """
         each = as_items(items) if self.table is None else rows_of(items)
         stored = [self.modality.store(item, None) for item in each]
-        examined = [self.modality.examine(item) for item in stored]
+        examined = [self.examine(item) for item in stored]
         problems = [(i, one.problem) for i, one in enumerate(examined) if one.problem]
         if problems:
             first, why = problems[0]
@@ -192,6 +193,13 @@ class Model:
                 f"{len(problems)} of {len(stored)} items cannot be read; the first is number {first}: {why}"
             )
         return self.scores(stored, [one.digest for one in examined])
+
+    def examine(self, item: Any) -> Examined:
+        """A look at a stored item; a recogniser takes longer recordings than those that it learnt from."""
+        if self.recognizer is not None:
+            found: Examined = registry.modality("audio").examine(item, longest_s=None)
+            return found
+        return self.modality.examine(item)
 
     def scores(self, stored: Sequence[Any], digests: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Like `predict_proba`, for items as the modality stores them, which were examined and have these digests."""
@@ -219,10 +227,11 @@ class Model:
         return one_each([detector.calibrated(one) for one in found])
 
     def _heard(self, recognizer: Recognizer | AdaptedDecoder, stored: Sequence[Any], bar: freeze.Bar) -> np.ndarray:
-        """What the recogniser hears in stored sounds."""
+        """What the recogniser hears in stored sounds of any length."""
         if self._network is None:
             self._network = recognizer.network(self.backbone)
-        return recognizer.read(listen(self._network, self.backbone, self.modality, stored, bar))
+        (found,) = hear([Ear(recognizer, self._network)], self.backbone, stored, bar)
+        return np.asarray(found)
 
     def read(self, data: Any, **reading: Any) -> Dataset:
         """Data of the kind that the model was fitted on: the same columns, where they are there, and the same task.

@@ -14,6 +14,8 @@ import pandas as pd
 
 from headstart.data.dataset import Dataset
 from headstart.deploy.detections import Found, find
+from headstart.deploy.transcripts import SUFFIXES as ONE_RECORDING
+from headstart.deploy.transcripts import Transcripts, transcribe
 from headstart.errors import PlanError, RunError, listed
 from headstart.evidence.base import TestResult
 from headstart.modalities.base import Modality
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from headstart.deploy.model import Model
 
 FILES = (".csv", ".tsv", ".jsonl", ".parquet")
-A_BOX_A_ROW = (".csv", ".tsv")
+ONE_VALUE_A_CELL = (".csv", ".tsv")
 COCO = ".json"
 
 
@@ -60,6 +62,8 @@ def predict_all(model: Model, items: Sequence[Any], progress: Progress) -> pd.Da
     """Predictions for stored items, in order; one that cannot be read has an empty prediction and its `problem`."""
     if model.detector is not None:
         return find(model, items, progress).pictures()
+    if model.recognizer is not None:
+        return transcribe(model, items, progress).table()
     examined = [model.modality.examine(item) for item in items]
     good = [i for i, one in enumerate(examined) if one.problem is None]
     scores = model.scores([items[i] for i in good], [examined[i].digest for i in good], progress)
@@ -81,23 +85,33 @@ def check_free(path: Path) -> None:
         raise PlanError(f"There is no folder {path.parent} to write {path.name} in. Make it, or choose another --out.")
 
 
-def check_table_name(path: Path, boxes: bool = False) -> None:
-    """PlanError unless `write_table` can write a new file of this name, or `write_boxes` where they are `boxes`."""
+def check_table_name(path: Path, more: Sequence[str] = ()) -> None:
+    """PlanError unless `write_table` can write a new file of this name; or whoever knows `more` endings."""
     check_free(path)
-    known = (COCO, *FILES) if boxes else FILES
+    known = (*more, *FILES)
     if path.suffix.lower() not in known:
         raise PlanError(f"Predictions cannot be written as {path.name!r}: end the name in {listed(known)}.")
 
 
 def write_boxes(found: Found, path: Path) -> None:
     """Write what a detector found: .json is COCO's, .csv and .tsv have a row a box, .jsonl and .parquet a picture."""
-    check_table_name(path, boxes=True)
+    check_table_name(path, (COCO,))
     suffix = path.suffix.lower()
     if suffix == COCO:
         content = json.dumps(found.coco(path.parent), ensure_ascii=False)
         _write(path, lambda making: making.write_text(content, encoding="utf-8"))
     else:
-        write_table(found.boxes() if suffix in A_BOX_A_ROW else found.pictures(), path)
+        write_table(found.boxes() if suffix in ONE_VALUE_A_CELL else found.pictures(), path)
+
+
+def write_transcripts(found: Transcripts, path: Path) -> None:
+    """Write what a recogniser heard: .srt, .vtt, .txt and .json hold one recording, the others a row a recording."""
+    check_table_name(path, ONE_RECORDING)
+    if path.suffix.lower() in ONE_RECORDING:
+        content = found.single(path)
+        _write(path, lambda making: making.write_text(content, encoding="utf-8"))
+    else:
+        write_table(found.short() if path.suffix.lower() in ONE_VALUE_A_CELL else found.table(), path)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

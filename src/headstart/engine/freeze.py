@@ -57,10 +57,19 @@ def _unchanged(digest: str, opened: Any) -> Any:
 
 
 def features(
-    backbone: Backbone, modality: Modality, items: Sequence[Any], digests: Sequence[str], progress: Progress
+    backbone: Backbone,
+    modality: Modality,
+    items: Sequence[Any],
+    digests: Sequence[str],
+    progress: Progress,
+    variant: int = 0,
 ) -> Features:
-    """Pooled features of N stored items at every stage; only items that no earlier pass has seen are run."""
-    store = FeatureStore(places.features() / backbone.fingerprint)
+    """Pooled features of N stored items at every stage; only items that no earlier pass has seen are run.
+
+    Variant 0 is the plain item; each other number is one of the modality's other forms of it.
+    """
+    folder = places.features() / backbone.fingerprint
+    store = FeatureStore(folder / f"variant-{variant}" if variant else folder)
 
     def keep(pieces: Pieces, names: list[str]) -> None:
         store.add(names, [np.concatenate(stage) for stage in zip(*(stages for _, stages in pieces), strict=True)])
@@ -68,7 +77,10 @@ def features(
     def look(backbone: Backbone, inputs: dict[str, Any]) -> list[np.ndarray]:
         return [stage.numpy(force=True) for stage in backbone.pooled(inputs)]
 
-    return Filling(backbone, modality, items, digests, progress, look=look, keep=keep).fill(store)
+    def change(digest: str, opened: Any) -> Any:
+        return modality.variant(opened, variant) if variant else opened
+
+    return Filling(backbone, modality, items, digests, progress, look=look, keep=keep, change=change).fill(store)
 
 
 def activations(

@@ -68,7 +68,7 @@ def fit_classical(modality: Modality, task: LinearTask, train: Part, val: Part, 
 def _fit_one(features: ClassicalFeatures, task: LinearTask, train: Part, val: Part, seed: int) -> Classical:
     train_features, val_features = features.fit_transform(train.features), features.transform(val.features)
     if train is val:
-        adapted, logits = Probe().cross_adapt(task, Part(train_features, train.y), seed)
+        adapted, logits = Probe().cross_adapt(task, Part(train_features, train.y, groups=train.groups), seed)
     else:
         adapted = Probe().adapt(task, Part(train_features, train.y), Part(val_features, val.y), seed)
         logits = adapted.head.logits(val_features)

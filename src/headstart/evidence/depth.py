@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -47,6 +47,8 @@ class Probing:
     judge: Judge
     seed: int
     class_weight: str | None = None
+    groups: np.ndarray | None = None  # (N,) of all examples, where some belong together
+    variants: tuple[Features, ...] = ()  # of the training examples in other forms
 
     def width(self, stages: tuple[int, ...]) -> int:
         """How many columns these stages have together."""
@@ -59,10 +61,13 @@ class Probing:
 
     def solve(self, stages: tuple[int, ...]) -> Probed:
         """A probe on these stages side by side."""
-        strategy = Probe(stages=stages, class_weight=self.class_weight)
+        strategy = Probe(stages=stages, class_weight=self.class_weight, variants=len(self.variants))
         train, val = (Part(side_by_side(self.features, stages, rows), self.y[rows]) for rows in (self.train, self.val))
+        each = np.arange(len(self.train))
+        train = replace(train, variants=tuple(side_by_side(one, stages, each) for one in self.variants))
         if self.crosswise:
-            adapted, logits = strategy.cross_adapt(self.task, train, self.seed)
+            together = None if self.groups is None else self.groups[self.train]
+            adapted, logits = strategy.cross_adapt(self.task, replace(train, groups=together), self.seed)
         else:
             adapted = strategy.adapt(self.task, train, val, self.seed)
             logits = adapted.head.logits(val.features)

@@ -1,14 +1,13 @@
 """How long a network should be made to listen: a clip's own length, or filled up with silence as it was trained.
 
 The clip's own length costs a fraction and gives other features, so that neither is better as such. Probes on both,
-cross-validated on some of the examples, say which; what costs more must be better beyond one standard error.
+cross-validated on some of the examples, say which; what costs thirty times as much must be better beyond chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -33,33 +32,33 @@ class Lengths:
 
     own: Score  # of the clip's own length, on its best stage
     padded: Score
-    pays: bool  # whether padding is better beyond one standard error of the paired difference
+    pays: bool  # whether padding is better beyond the 95 % interval of the paired difference
 
 
 def compare_lengths(
     own: Backbone,
     padded: Backbone,
     modality: Modality,
-    items: Sequence[Any],
+    some: Part,
     digests: Sequence[str],
-    y: np.ndarray,
     asked: tuple[LinearTask, Metric, int],
     progress: Progress,
 ) -> Lengths:
-    """Cross-validated probes on both backbones, of these stored items and their labels y (N,).
+    """Cross-validated probes on both backbones, of `some` stored items with their labels and groups.
 
     `asked` is the task, the metric to judge by, and the seed.
     """
     task, metric, seed = asked
-    judge = Judge(metric=metric, y=y, weights=resamples(len(y), N_RESAMPLES, seed))
+    y, groups = some.y, some.groups
+    judge = Judge(metric=metric, y=y, weights=resamples(len(y), N_RESAMPLES, seed, groups))
     best = []
     for backbone in (own, padded):
-        features = freeze.features(backbone, modality, items, digests, progress)
-        rows = np.arange(len(items))
+        features = freeze.features(backbone, modality, some.features, digests, progress)
+        rows = np.arange(len(y))
         scores = []
         for stage in range(backbone.n_stages):
-            _, logits = Probe().cross_adapt(task, Part(features.stage(stage, rows), y), seed)
+            _, logits = Probe().cross_adapt(task, Part(features.stage(stage, rows), y, groups=groups), seed)
             scores.append(task.scores(logits))
         best.append(max(scores, key=lambda one: judge.gain(judge.score(one).value)))
     gain, error = judge.gain_over(best[1], best[0])
-    return Lengths(own=judge.score(best[0]), padded=judge.score(best[1]), pays=bool(gain > error))
+    return Lengths(own=judge.score(best[0]), padded=judge.score(best[1]), pays=bool(gain > 1.96 * error))

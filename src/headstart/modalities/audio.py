@@ -17,6 +17,7 @@ from headstart.modalities.base import ClassicalFeatures, Examined, Modality, Pre
 from headstart.modalities.waves import LONGEST_S, RATE
 
 _PREVIEW_S = 15
+SPEEDS = (0.85, 0.93, 1.07, 1.15)  # of the variants
 _LEAST_SAMPLES = 1600  # of an array that is taken for a sound: 0.1 s
 _MOST_CHANNELS = 8
 
@@ -46,6 +47,7 @@ class Audio(Modality):
     )
     default_backbone: ClassVar = "whisper-tiny.en"
     augments: ClassVar = True
+    n_variants: ClassVar = len(SPEEDS)
 
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
         """Mostly names of sound files, their bytes, or arrays of samples with or without a rate."""
@@ -117,6 +119,10 @@ class Audio(Modality):
     def classical_item(self, item: Any) -> dict[str, np.ndarray]:
         """What `classical_features` look at, summed up over time."""
         return spectra.summed_up(self.open(item))
+
+    def variant(self, item: np.ndarray, number: int) -> np.ndarray:
+        """Samples (T',) at another speed and so another pitch, as if somebody else spoke."""
+        return waves.resampled(item, RATE * SPEEDS[number - 1])
 
     def augment(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Samples (T',): faster or slower, with gaps in time and in frequency."""

@@ -61,6 +61,7 @@ class Modality(ABC):
     column_names: ClassVar[tuple[str, ...]]  # usual names of the input column, best first
     default_backbone: ClassVar[str]
     augments: ClassVar[bool] = False  # whether `augment` changes anything
+    n_variants: ClassVar[int] = 0  # forms that a probe may learn from too; of few, since each is a pass
 
     @abstractmethod
     def recognises(self, values: Sequence[Any], folder: str | None) -> bool:
@@ -103,6 +104,10 @@ class Modality(ABC):
 
     def augment(self, item: Any, rng: np.random.Generator) -> Any:
         """An opened item changed at random, such that its label still holds; `rng` alone decides how."""
+        return item
+
+    def variant(self, item: Any, number: int) -> Any:
+        """An opened item in one of `n_variants` other forms, from 1 on, that leave its label as it is."""
         return item
 
     @abstractmethod

@@ -22,6 +22,8 @@ class Part:
     features: Any  # (N, D) float32 array, or a sparse matrix for classical features
     y: np.ndarray
     weights: np.ndarray | None = None  # (N,) how much each example counts; None is all the same
+    variants: tuple[np.ndarray, ...] = ()  # (N, D) features of the same examples in other forms, that teach too
+    groups: np.ndarray | None = None  # (N,) which belong together, and must not be torn apart by a cross-validation
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from headstart.errors import DataError, PlanError
 from headstart.strategies.base import Adapted, Part, Strategy
@@ -32,6 +33,7 @@ class Probe(Strategy):
     freeze: int | None = None  # how many stages are frozen and run, counted from the input; None is all
     stages: tuple[int, ...] | None = None  # indices of the stages whose features stand side by side; None is the last
     class_weight: str | None = None  # "balanced": every class counts the same
+    variants: int = 0  # other forms of each example that teach too
 
     def cut(self, n_stages: int) -> int:
         """How many stages run. PlanError when `freeze` or `stages` is out of range."""
@@ -60,7 +62,7 @@ class Probe(Strategy):
         For so few labels that none can be spared to choose by: the strength is the best of five-fold
         cross-validation. DataError when there are fewer than two examples.
         """
-        folds = _folds(task, part.y, seed)
+        folds = _folds(part.y, seed, part.groups)
         rests = [np.setdiff1d(np.arange(len(part.y)), fold) for fold in folds]
         paths = [list(self._path(task, _rows(part, rest), seed)) for rest in rests]
         n_steps = min(len(path) for path in paths)
@@ -78,6 +80,7 @@ class Probe(Strategy):
 
     def _path(self, task: LinearTask, part: Part, seed: int) -> Path:
         """(strength, head on raw features), strongest first."""
+        part = _with_variants(part)
         features, unfold = standardised(part.features)
         for strength, head in task.heads(features, part.y, seed, self.class_weight, part.weights):
             yield strength, unfold(head)
@@ -100,13 +103,26 @@ def best_on_path(task: LinearTask, path: Path, val: Part) -> Adapted:
 
 def _rows(part: Part, rows: np.ndarray) -> Part:
     weights = None if part.weights is None else part.weights[rows]
-    return Part(part.features[rows], part.y[rows], weights)
+    return Part(part.features[rows], part.y[rows], weights, tuple(one[rows] for one in part.variants))
 
 
-def _folds(task: LinearTask, y: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Rows of each of up to five folds, every class spread over them."""
+def _with_variants(part: Part) -> Part:
+    """Its variants as examples of their own."""
+    if not part.variants:
+        return part
+    n = 1 + len(part.variants)
+    weights = None if part.weights is None else np.tile(part.weights, n)
+    return Part(np.concatenate([part.features, *part.variants]), np.concatenate([part.y] * n), weights)
+
+
+def _folds(y: np.ndarray, seed: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+    """Rows of each of up to five folds, every class spread over them; groups (N,) of two or more stay whole."""
     if len(y) < 2:
         raise DataError(f"{len(y)} labelled examples are too few to learn from. Give more.")
+    if groups is not None and (n_groups := len(np.unique(groups))) > 1:
+        divide: Any = GroupKFold if y.dtype.kind != "i" else StratifiedGroupKFold
+        folds = divide(min(N_FOLDS, n_groups), shuffle=True, random_state=seed)
+        return [fold for _, fold in folds.split(y, y, groups) if len(fold)]
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
     if y.dtype.kind == "i":

@@ -115,6 +115,7 @@ class Page:
             self.panel.picture: update(visible=takes == "image", **emptied),
             self.panel.sound: update(visible=takes == "audio", **emptied),
             self.panel.text: update(visible=takes == "text", **emptied),
+            self.panel.sound: update(visible=takes == "audio", **emptied),
             self.panel.button: update(visible=model is not None),
             self.panel.shown: update(**emptied),
             self.report: update(visible=model is not None),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart import __version__
+from headstart import __version__, registry
 from headstart.backbones.fetch import sha256_of
 from headstart.deploy import artifact
 from headstart.deploy.export import box_parity, parity
@@ -58,6 +58,11 @@ def export(
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":
         raise PlanError(f"8-bit weights are for --format onnx, not {kind}.")
+    if registry.plugin_name(model.modality) == "audio":
+        raise PlanError(
+            "Models of sounds are not exported so far. `headstart bundle` puts the run and its backbone into one "
+            "folder that needs no network, and `headstart serve` answers other programs over HTTP."
+        )
     if model.detector is not None and model.detector.classical is not None:
         raise PlanError(
             "This run ships the classical detector, which needs no network and is not exported. Use `headstart bundle` "

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from headstart import __version__
 from headstart.deploy.model import Model
-from headstart.deploy.serve import schemas
+from headstart.deploy.serve import openai, schemas
 from headstart.deploy.serve.batcher import BusyError, Item, UnreadableError
 from headstart.deploy.serve.engine import Answers, Engine, ForbiddenError
 from headstart.deploy.serve.gate import Gate
@@ -47,6 +47,7 @@ def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
     app.add_exception_handler(Problem, _tell)
     app.add_exception_handler(HTTPException, _tell_status)
     _add_predictions(app, engine)
+    _add_transcriptions(app, engine)
     _add_models(app, engine)
     _add_health(app, engine)
     app.openapi = lambda: schemas.openapi(app, settings)  # type: ignore[method-assign]
@@ -77,6 +78,21 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
             raise Problem(422, "Other items than the models take", f"No model here takes items of the kind {modality}.")
         answers = await _answers(engine, request, fleet, items, modality, names)
         return _as_json({"models": {name: {"predictions": [one[name] for one in answers]} for name in sorted(names)}})
+
+
+def _add_transcriptions(app: FastAPI, engine: Engine) -> None:
+    @app.post("/v1/audio/transcriptions", **schemas.TRANSCRIBE)
+    async def transcribe(request: Request) -> Response:
+        """What is said in a sound, as OpenAI's service answers."""
+        fleet = engine.fleet
+        asked = await openai.read_form(request, engine.settings)
+        hearing = sorted(name for name, one in fleet.members.items() if one.model.recognizer is not None)
+        if asked.model not in hearing:
+            known = f"here are: {listed(hearing)}" if hearing else "none is served here"
+            detail = f"There is no model {asked.model[:80]!r} that transcribes; {known}."
+            raise Problem(404, "Model not found", detail, param="model")
+        (answers,) = await _answers(engine, request, fleet, [asked.item], "audio", frozenset({asked.model}))
+        return openai.response(asked, openai.heard_of(answers[asked.model]))
 
 
 def _add_models(app: FastAPI, engine: Engine) -> None:

@@ -19,14 +19,16 @@ from typing import Any
 
 import torch
 
+from headstart.deploy.serve.members import Answer
 from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.settings import Settings
-from headstart.deploy.serve.shared import Answer, Fleet, Pass
+from headstart.deploy.serve.shared import Fleet, Pass
 from headstart.engine.allocator import keep_memory
 from headstart.engine.lanes import MOST_LANES
 from headstart.errors import DataError, HeadstartError
 
 log = logging.getLogger(__name__)
+MOST_SECONDS = 60.0  # of sound that a lane takes at a time; one that is longer alone
 
 
 class BusyError(HeadstartError):
@@ -47,6 +49,7 @@ class Item:
 
     stored: Any  # as its modality stores it
     key: Hashable  # equal keys are the same item
+    seconds: float = 0.0  # of a sound
 
 
 @dataclass(kw_only=True, eq=False)
@@ -164,12 +167,21 @@ class Batcher:
         if line is None or (len(line) < self.settings.batch and self._pause() and not self.closed):
             return []
         n_taken = min(self.settings.batch, math.ceil(len(line) / self.n_idle))
-        batch = [line.popleft() for _ in range(n_taken)]
-        self.n_waiting -= n_taken
+        batch: list[Waiting] = []
+        seconds = 0.0  # of sound: what no one waits for any more is seen between batches
+        while line and len(batch) < n_taken and (not batch or seconds + _seconds(line[0]) <= MOST_SECONDS):
+            seconds += _seconds(line[0])
+            batch.append(line.popleft())
+        self.n_waiting -= len(batch)
         self.lines = {key: line for key, line in self.lines.items() if line}
         if self.lines:
             self.ready.notify()  # the other lanes, of the rest
         return [one for one in batch if not one[0].future.done()]
+
+
+def _seconds(waiting: Waiting) -> float:
+    ticket, position = waiting
+    return ticket.items[position].seconds
 
 
 def _run(lane: int, batch: Sequence[Waiting]) -> None:
@@ -211,11 +223,13 @@ def _answer(lane: int, batch: Sequence[Waiting]) -> None:
 
 def _opened(one: Pass, stored: Any, row: int, problems: dict[int, str]) -> Any:
     """The item as the pass takes it; None where it cannot be read, and `problems` says why."""
-    try:
-        return one.open(stored)
-    except Exception:  # decoders raise nearly anything on damaged data
-        problem = one.modality.examine(stored).problem
-        if problem is None:
-            raise
-        problems[row] = problem
-        return None
+    problem = one.examine(stored).problem if one.looks_first else None
+    if problem is None:
+        try:
+            return one.open(stored)
+        except Exception:  # decoders raise nearly anything on damaged data
+            problem = one.examine(stored).problem
+            if problem is None:
+                raise
+    problems[row] = problem
+    return None

@@ -10,9 +10,10 @@ from pathlib import Path
 from headstart.deploy.model import Model
 from headstart.deploy.restore import load
 from headstart.deploy.serve.batcher import Batcher, Item, Ticket
+from headstart.deploy.serve.members import Answer
 from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.settings import Settings
-from headstart.deploy.serve.shared import Answer, Fleet
+from headstart.deploy.serve.shared import Fleet
 from headstart.errors import PlanError, RunError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -90,7 +91,7 @@ def check_kind(name: str, model: Model) -> None:
     """PlanError for a model of a table: requests hold texts, pictures or sounds."""
     if model.table is not None:
         raise PlanError(
-            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts, pictures and sounds. "
+            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts, pictures and sounds so far. "
             "Use `headstart predict RUN TABLE.csv`, or headstart.load(RUN).predict(rows) in your own server."
         )
 

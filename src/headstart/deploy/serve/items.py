@@ -1,4 +1,4 @@
-"""Items as they come in over HTTP: JSON, or the file of a picture or sound. Limits are held before any is decoded."""
+"""Items as they come in over HTTP: JSON, or the bytes of one file. Limits are held before anything is decoded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect
 from headstart.deploy.serve.batcher import Item
 from headstart.deploy.serve.problems import Problem, at_item
 from headstart.deploy.serve.settings import Settings
-from headstart.errors import listed
+from headstart.errors import DataError, listed
 from headstart.modalities.files import sounds
 from headstart.modalities.headers import FORMATS, size_of
-from headstart.modalities.waves import header_of
+from headstart.modalities.waves import opened
 
 SMALL = 64 << 10  # a body of so many bytes is read in less time than it takes to hand it to a thread
 MOST_ERRORS = 10  # that an answer lists
@@ -26,7 +26,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class Encoded(BaseModel):
-    """The file of a picture or a sound in base64."""
+    """A picture's or a sound's file in base64."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -83,8 +83,10 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def read_items(request: Request, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a request. Problem for all that is not as it should be."""
-    if _kind(request).startswith(("image/", "audio/")):
-        read, body = one_file, await read_body(request, settings)
+    if _kind(request).startswith("image/"):
+        read, body = one_picture, await read_body(request, settings)
+    elif _kind(request).startswith("audio/"):
+        read, body = one_sound, await read_body(request, settings)
     else:
         read, body = items_of, await read_json(request, settings)
     return read(body, settings) if len(body) <= SMALL else await asyncio.to_thread(read, body, settings)
@@ -106,10 +108,14 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def one_file(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
-    """(modality, items) of a body that is the file of a picture or a sound."""
-    modality, item = of_file(body, 0, settings)
-    return modality, [item]
+def one_picture(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is a picture's file."""
+    return "image", [picture(body, 0, settings)]
+
+
+def one_sound(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of a body that is a sound's file."""
+    return "audio", [sound(body, 0, settings)]
 
 
 def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
@@ -124,11 +130,7 @@ def items_of(body: bytes, settings: Settings) -> tuple[str, list[Item]]:
         )
     if isinstance(items[0], str):
         return "text", [text(str(one), i, settings) for i, one in enumerate(items)]
-    files = [decoded(one, i, settings) for i, one in enumerate(items) if isinstance(one, Encoded)]
-    modality = files[0][0]
-    if odd := next((i for i, (kind, _) in enumerate(files) if kind != modality), 0):
-        raise at_item(odd, "pictures and sounds in one request: send them apart")
-    return modality, [item for _, item in files]
+    return files_in([one for one in items if isinstance(one, Encoded)], settings)
 
 
 def text(given: str, position: int, settings: Settings) -> Item:
@@ -140,29 +142,42 @@ def text(given: str, position: int, settings: Settings) -> Item:
     return Item(given, key)
 
 
-def decoded(given: Encoded, position: int, settings: Settings) -> tuple[str, Item]:
-    """(modality, item) out of its base64."""
+def files_in(given: Sequence[Encoded], settings: Settings) -> tuple[str, list[Item]]:
+    """(modality, items) of files in base64: sounds where the first one is a sound, else pictures."""
+    decoded = [_decoded(one, i) for i, one in enumerate(given)]
+    if not sounds(decoded[0][:16]):
+        return "image", [picture(data, i, settings) for i, data in enumerate(decoded)]
+    found = [sound(data, i, settings) for i, data in enumerate(decoded)]
+    if (seconds := sum(one.seconds for one in found)) > settings.seconds:
+        raise Problem(
+            422,
+            "Too much sound",
+            f"The sounds last {seconds:,.0f} s, and those of a request may last {settings.seconds:,.0f} s together. "
+            "Send several requests.",
+        )
+    return "audio", found
+
+
+def _decoded(given: Encoded, position: int) -> bytes:
+    """A file out of its base64."""
     try:
-        return of_file(base64.b64decode(given.base64, validate=True), position, settings)
+        return base64.b64decode(given.base64, validate=True)
     except (binascii.Error, ValueError):
         raise at_item(position, "not valid base64") from None
 
 
-def of_file(data: bytes, position: int, settings: Settings) -> tuple[str, Item]:
-    """(modality, item) of a file, by its first bytes."""
-    if sounds(data[:16]):
-        return "audio", sound(data, position, settings)
-    return "image", picture(data, position, settings)
-
-
 def sound(data: bytes, position: int, settings: Settings) -> Item:
     """A sound whose header tells a length within the limits."""
-    header = header_of(data)
-    if header is None:
-        raise at_item(position, "truncated or damaged: no sound that libsndfile reads")
-    if header.seconds > settings.seconds:
-        raise at_item(position, f"a sound may have {settings.seconds:g} s, and this has {header.seconds:,.1f}")
-    return Item({"path": None, "bytes": data}, data)
+    if not data:
+        raise at_item(position, "empty file")
+    try:
+        with opened(data) as (_, header):
+            seconds = header.seconds
+    except (DataError, OSError, ValueError) as error:
+        raise at_item(position, str(error)) from None
+    if seconds > settings.seconds:
+        raise at_item(position, f"{seconds:,.0f} s, and the sounds of a request may last {settings.seconds:,.0f} s")
+    return Item({"path": None, "bytes": data}, data, seconds)
 
 
 def picture(data: bytes, position: int, settings: Settings) -> Item:
@@ -171,7 +186,7 @@ def picture(data: bytes, position: int, settings: Settings) -> Item:
         raise at_item(position, "empty file")
     size = size_of(data)
     if size is None:
-        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}; nor a sound")
+        raise at_item(position, f"not a picture in one of these formats: {listed(FORMATS)}")
     if size[0] * size[1] > settings.pixels:
         raise at_item(position, f"{size[0]:,} × {size[1]:,} pixels, and a picture may have {settings.pixels:,} in all")
     return Item({"path": None, "bytes": data}, data)

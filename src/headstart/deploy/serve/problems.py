@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Response
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI = "/v1/"  # paths below it tell errors as OpenAI's service does
 
 
 class Problem(Exception):  # noqa: N818  (the standard's word)
@@ -23,13 +24,17 @@ class Problem(Exception):  # noqa: N818  (the standard's word)
         *,
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(detail or title)
+        self.param = param  # the field of a form that is wrong
         self.status, self.title, self.detail, self.errors = status, title, detail, errors
         self.headers = dict(headers or {})
 
     def body(self, path: str) -> bytes:
         """The problem with the path that it happened at."""
+        if path.startswith(OPENAI):
+            return json.dumps(self._as_openai(), ensure_ascii=False).encode("utf-8", errors="replace")
         said: dict[str, Any] = {"type": "about:blank", "title": self.title, "status": self.status}
         said |= {"detail": self.detail or self.title, "instance": path}
         if self.errors:
@@ -38,7 +43,13 @@ class Problem(Exception):  # noqa: N818  (the standard's word)
 
     def response(self, path: str) -> Response:
         """As the server sends it."""
-        return Response(self.body(path), self.status, self.headers, MEDIA_TYPE)
+        kind = "application/json" if path.startswith(OPENAI) else MEDIA_TYPE
+        return Response(self.body(path), self.status, self.headers, kind)
+
+    def _as_openai(self) -> dict[str, Any]:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        code = self.title.lower().replace(" ", "_")
+        return {"error": {"message": self.detail or self.title, "type": kind, "param": self.param, "code": code}}
 
 
 def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:

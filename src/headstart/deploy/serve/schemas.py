@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
+from headstart.deploy.serve.members import Member
 from headstart.deploy.serve.problems import MEDIA_TYPE
 from headstart.deploy.serve.settings import Settings
-from headstart.deploy.serve.shared import Member
 from headstart.tasks.coco import MOST
 
 Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]  # told here, checked by the engine
@@ -30,8 +30,17 @@ class Box(BaseModel):
     confidence: float
 
 
+class Word(BaseModel):
+    """A word, and when it is said (seconds)."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
 class Prediction(BaseModel):
-    """A class, several labels, a number, or boxes in a picture of this width and height, the surest first."""
+    """A class, labels, a number, boxes in a picture of this size (the surest first), or a text with its words."""
 
     label: str | None = None
     confidence: float | None = None
@@ -41,6 +50,8 @@ class Prediction(BaseModel):
     width: int | None = None
     height: int | None = None
     boxes: Annotated[list[Box] | None, Field(max_length=MOST)] = None
+    text: str | None = None
+    words: list[Word] | None = None
 
 
 class Predictions(BaseModel):
@@ -53,6 +64,77 @@ class AllPredictions(BaseModel):
     """By the model's name."""
 
     models: dict[str, Predictions]
+
+
+class TranscriptionForm(BaseModel):
+    """As OpenAI's; other fields are taken and left unused."""
+
+    file: Annotated[str, Field(json_schema_extra={"format": "binary"})]
+    model: Annotated[str, Field(description="The name of a model here that transcribes.")]
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
+    granularities: Annotated[
+        list[Literal["word", "segment"]],
+        Field(alias="timestamp_granularities[]", description="With verbose_json alone; segments where it is left out."),
+    ] = []
+    language: Annotated[str, Field(description="Not used: a model knows the language that it learnt.")] = ""
+    temperature: Annotated[float, Field(description="Not used.")] = 0.0
+
+
+class Segment(BaseModel):
+    """What is said between two pauses, with the fields of OpenAI's."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class SpokenWord(BaseModel):
+    """A word of a verbose answer."""
+
+    word: str
+    start: float
+    end: float
+
+
+class Usage(BaseModel):
+    """What OpenAI's clients count by."""
+
+    type: str
+    seconds: int
+
+
+class Transcript(BaseModel):
+    """The text; in a verbose answer with segments, with words, or with both."""
+
+    text: str
+    usage: Usage
+    task: str | None = None
+    language: str | None = None
+    duration: float | None = None
+    words: list[SpokenWord] | None = None
+    segments: list[Segment] | None = None
+
+
+class OpenAIError(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrors(BaseModel):
+    """Errors of the routes under /v1, as OpenAI's clients read them."""
+
+    error: OpenAIError
 
 
 class About(BaseModel):
@@ -139,11 +221,23 @@ ITEMS = _body(
             texts={"items": ["what a lovely film", "never again"]},
             pictures={"items": [{"base64": PIXEL}]},
         ),
+        "audio/*": {"schema": {"type": "string", "format": "binary"}},
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     }
 )
 PREDICT_ONE = _route("Predict with one model", Predictions, (*BODY, 404, 405), openapi_extra=ITEMS)
 PREDICT_ALL = _route("Predict with every model that takes such items", AllPredictions, BODY, openapi_extra=ITEMS)
+TRANSCRIBE = _route(
+    "Transcribe a sound (compatible with OpenAI's)",
+    Transcript,
+    (400, 401, 404, 405, 408, 413, 415, 422, 500, 503),
+    openapi_extra=_body({"multipart/form-data": {"schema": _ref("TranscriptionForm")}}),
+)
+for _response in TRANSCRIBE["responses"].values():  # errors as OpenAI's clients read them
+    _response["content"].pop(MEDIA_TYPE, None)
+    _response["content"].setdefault("application/json", {"schema": _ref("OpenAIErrors")})
+for _kind in ("text/plain", "application/x-subrip", "text/vtt"):
+    TRANSCRIBE["responses"][200]["content"][_kind] = {"schema": {"type": "string"}}
 LIST = _route("List the models", Models, (401, 500))
 HEALTH = _route("Whether the process answers", Status, (500,))
 READY = _route("Whether it takes work", Status, (500, 503))
@@ -156,7 +250,10 @@ LOAD = _route(
     openapi_extra=_body(_json(Load, run={"run": "runs/reviews-2"})),
 )
 LOAD["responses"][201] = {"description": "A new model is served.", "content": _json(About)}
-COMPONENTS = (Items, Load, Predictions, AllPredictions, About, Models, Status, ProblemDetails)
+COMPONENTS = (
+    *(Items, Load, Predictions, AllPredictions, About, Models, Status, ProblemDetails),
+    *(TranscriptionForm, Transcript, OpenAIErrors),
+)
 
 
 def openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:

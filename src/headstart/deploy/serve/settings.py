@@ -16,7 +16,7 @@ class Settings:
     items: int = 64  # in one request
     characters: int = 50_000  # of one text
     pixels: int = 50_000_000  # of one picture, by its header
-    seconds: float = 30.0  # of one sound, by its header
+    seconds: float = 600.0  # of sound in one request, by the files' headers
     waiting: int = 1024  # items that wait for a lane; more are refused
     batch: int = 32  # items that a lane takes at a time
     wait_s: float = 0.002  # for more items to run with those that are there, while a lane is idle

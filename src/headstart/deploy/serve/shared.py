@@ -19,75 +19,16 @@ from torch import Tensor
 
 from headstart import registry
 from headstart.backbones.base import Backbone
-from headstart.backbones.changes import DOWN, UP, Changes
-from headstart.backbones.resume import Resumable
 from headstart.deploy.model import Model
-from headstart.engine.detector import Detector, OnPyramid, found_in, found_on, sized
+from headstart.deploy.serve.members import Making, Member, Trunk
+from headstart.engine.detector import OnPyramid, found_in, found_on, sized
 from headstart.engine.freeze import plan_batches
 from headstart.engine.maps import whole_maps
-from headstart.engine.ways import in_float32, light, run_as
-from headstart.errors import PlanError
+from headstart.engine.recordings import Ear, hear
 from headstart.modalities.base import Modality
+from headstart.progress import Progress
 from headstart.tasks.base import one_each
 from headstart.tasks.boxes import Detections
-
-Answer = dict[str, Any]  # what one model says of one item, as JSON
-
-
-class Trunk:
-    """A backbone as it is run, and a copy of it over the same tensors for each lane."""
-
-    def __init__(self, backbone: Backbone, n_lanes: int) -> None:
-        self.backbone, self.lanes = backbone, [backbone.beside() for _ in range(n_lanes)]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Member:
-    """A model that is served."""
-
-    name: str
-    model: Model
-    trunk: Trunk | None = None  # None for a classical model
-    uppers: tuple[Resumable, ...] = ()  # its changed stages, for each lane; none where it reads pooled features
-    cut: int = 0  # where they go on from
-    networks: tuple[Any, ...] = ()  # of a detector, for each lane
-
-    @property
-    def modality(self) -> str:
-        """The kind of items that it takes."""
-        return registry.plugin_name(self.model.modality)
-
-    @property
-    def n_shared(self) -> int:
-        """Stages that it reads of the pretrained network, which others may read too."""
-        detector = self.model.detector
-        if detector is not None and detector.levels is not None and detector.changes is None:
-            return max(detector.levels.stages) + 1
-        return self.cut if self.uppers else max(self.model.stages, default=-1) + 1
-
-    def scores(self, features: Tensor) -> np.ndarray:
-        """Calibrated scores (N, K) of features (N, D)."""
-        logits = self.model.linear.logits(features.numpy(force=True))
-        return self.model.linear_task.scores(logits, self.model.plan.temperature)
-
-    def answers(self, scores: np.ndarray) -> list[Answer]:
-        """Scores (N, K), or what is found (N,), as N answers."""
-        if self.networks:
-            shown = self.model.shown(scores)
-            each = zip(shown, self.model.task.decode(shown), strict=True)
-            return [{"width": one.size[0], "height": one.size[1], "boxes": boxes} for one, boxes in each]
-        names = self.model.task.score_names
-        found = []
-        for row, prediction in zip(scores.tolist(), self.model.task.decode(scores), strict=True):
-            if not names:
-                found.append({"value": prediction})
-            elif isinstance(prediction, list):
-                found.append({"labels": prediction, "probabilities": dict(zip(names, row, strict=True))})
-            else:
-                chances = dict(zip(names, row, strict=True))
-                found.append({"label": prediction, "confidence": max(row), "probabilities": chances})
-        return found
-
 
 Scored = Iterator[tuple[Member, Sequence[int], np.ndarray]]  # positions of the items, their scores (n, K)
 
@@ -99,6 +40,12 @@ class Pass(ABC):
         self.members = tuple(members)
         self.names = frozenset(one.name for one in members)
         self.modality: Modality = members[0].model.modality
+        self.examine = members[0].model.examine
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether an item is examined before it is opened: decoders make something of a sound that is of no use."""
+        return registry.plugin_name(self.modality) == "audio"
 
     @abstractmethod
     def open(self, stored: Any) -> Any:
@@ -184,6 +131,29 @@ class BoxPass(Pass):
             yield one, found_on(network, whole) if on_maps else found_in(network, self.trunk.lanes[lane], inputs)
 
 
+class SpeechPass(Pass):
+    """Recognisers on one trunk."""
+
+    def __init__(self, trunk: Trunk, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self.trunk = trunk
+
+    def open(self, stored: Any) -> Any:
+        """As it is: a recording is decoded bit by bit while it is heard."""
+        return stored
+
+    def run(self, lane: int, items: Sequence[Any], asked: Sequence[AbstractSet[str]]) -> Scored:
+        """Each recording by those that are asked about any."""
+        wanted = [one for one in self.members if any(one.name in names for names in asked)]
+        if not wanted:
+            return
+        ears = [Ear(one.model.recognizer, one.networks[lane]) for one in wanted if one.model.recognizer]
+        heard = hear(ears, self.trunk.lanes[lane], items, Progress().bar, in_turn=True)
+        for one, each in zip(wanted, heard, strict=True):
+            rows = [row for row, names in enumerate(asked) if one.name in names]
+            yield one, rows, each[rows]
+
+
 class ClassicalPass(Pass):
     """A classical model."""
 
@@ -206,6 +176,12 @@ def _outputs(
     return backbone.outputs(inputs, pooled, cuts)
 
 
+def _kind_of_pass(model: Model) -> Any:
+    if model.recognizer is not None:
+        return SpeechPass
+    return SharedPass if model.detector is None else BoxPass
+
+
 @dataclass(frozen=True, eq=False)
 class Fleet:
     """The models that are served at one time; another set is another fleet, which shares what stays."""
@@ -220,7 +196,7 @@ class Fleet:
         BackboneError or RunError for a model whose backbone is not here.
         """
         known = before.members if before else {}
-        making = _Making(n_lanes, dict(before.trunks) if before else {})
+        making = Making(n_lanes, dict(before.trunks) if before else {})
         members = {
             name: known[name] if name in known and known[name].model is model else making.member(name, model)
             for name, model in models.items()
@@ -231,83 +207,13 @@ class Fleet:
     @cached_property
     def passes(self) -> list[Pass]:
         """What is run: one for each trunk, and for each classical model."""
-        on: dict[tuple[int, bool], list[Member]] = {}
+        on: dict[tuple[int, Any], list[Member]] = {}
         for one in self.members.values():
             if one.trunk is not None:
-                on.setdefault((id(one.trunk), bool(one.networks)), []).append(one)
-        shared = [
-            (BoxPass if some[0].networks else SharedPass)(some[0].trunk, some)
-            for some in on.values()
-            if some[0].trunk is not None
-        ]
+                on.setdefault((id(one.trunk), _kind_of_pass(one.model)), []).append(one)
+        shared = [kind(some[0].trunk, some) for (_, kind), some in on.items()]
         return [*shared, *(ClassicalPass([one]) for one in self.members.values() if one.trunk is None)]
 
     def taking(self, modality: str) -> frozenset[str]:
         """Names of the models that take such items."""
         return frozenset(name for name, one in self.members.items() if one.modality == modality)
-
-
-class _Making:
-    """Members being made; the pretrained networks that it loads are kept no longer than it is."""
-
-    def __init__(self, n_lanes: int, trunks: dict[tuple[str, str], Trunk]) -> None:
-        self.n_lanes, self.trunks = n_lanes, trunks
-        self.pretrained: dict[str, Backbone] = {}
-
-    def member(self, name: str, model: Model) -> Member:
-        """A model with what it needs to run."""
-        if model.classical is not None:
-            return Member(name=name, model=model)
-        if model.detector is not None and model.detector.classical is not None:
-            raise PlanError(
-                f"{name} ships the classical detector, which is not served. Use `headstart predict`, or fit again with "
-                "--strategy auto to ship the network all the same."
-            )
-        if model.detector is not None:
-            return self._finds_boxes(name, model, model.detector)
-        if model.changes is None:
-            return Member(name=name, model=model, trunk=self._trunk(model, light(model.plan.way)))
-        pretrained, way = self._pretrained(model), in_float32(model.plan.way)
-        adapted, cut = run_as(pretrained.adapted(model.changes), way), first_changed(pretrained, model.changes)
-        if cut == 0 or model.stages != (pretrained.n_stages - 1,):
-            return Member(name=name, model=model, trunk=Trunk(adapted, self.n_lanes))
-        trunk = self._trunk(model, way)
-        upper = Resumable(adapted, cut, adapted.example()).for_predictions(trunk.backbone)
-        uppers = (upper, *(upper.beside() for _ in range(self.n_lanes - 1)))
-        return Member(name=name, model=model, trunk=trunk, uppers=uppers, cut=cut)
-
-    def _finds_boxes(self, name: str, model: Model, detector: Detector) -> Member:
-        """A detector, on maps that others may share where training left the backbone as it was."""
-        way, changes = model.plan.way, detector.changes
-        if detector.levels is not None and changes is None:
-            trunk = self._trunk(model, light(way))
-        else:
-            pretrained = self._pretrained(model)
-            own = pretrained if changes is None else pretrained.adapted(changes)
-            trunk = Trunk(own if detector.levels is None else run_as(own, in_float32(way)), self.n_lanes)
-        network = detector.network(trunk.backbone)
-        if detector.levels is not None:  # the lanes' own backbones run; a head has no state
-            return Member(name=name, model=model, trunk=trunk, networks=(network,) * self.n_lanes)
-        networks = (network, *(network.beside() for _ in range(self.n_lanes - 1)))
-        return Member(name=name, model=model, trunk=trunk, networks=networks)
-
-    def _trunk(self, model: Model, way: str) -> Trunk:
-        key = model.fingerprint, way
-        if key not in self.trunks:
-            self.trunks[key] = Trunk(run_as(self._pretrained(model), way), self.n_lanes)
-        return self.trunks[key]
-
-    def _pretrained(self, model: Model) -> Backbone:
-        if model.fingerprint not in self.pretrained:
-            exact = self.trunks.get((model.fingerprint, "float32"))
-            self.pretrained[model.fingerprint] = exact.backbone if exact else model.load_pretrained()
-        return self.pretrained[model.fingerprint]
-
-
-def first_changed(backbone: Backbone, changes: Changes) -> int:
-    """Index of the first stage that holds a changed tensor; 0 where one belongs to no stage."""
-    stage_of = {
-        f"{path}.": index for index, stage in enumerate(backbone.stages) for path in (*stage.modules, *stage.shared)
-    }
-    names = [name.removesuffix(DOWN).removesuffix(UP) for name in changes.tensors]
-    return min(next((i for path, i in stage_of.items() if name.startswith(path)), 0) for name in names)
