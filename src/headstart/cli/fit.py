@@ -39,7 +39,8 @@ def fit(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="probe, partial, full, lora, auto; boxes: frozen; others with --to, --source; else measured."
+            help="probe, partial, full, lora, auto; boxes, transcripts: frozen, and lora for Whisper's decoder; others "
+            "with --to, --source; else measured."
         ),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,

@@ -13,7 +13,6 @@ import torch
 
 from headstart import registry
 from headstart.backbones.base import Backbone
-from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.freeze import Bar, plan_batches
 from headstart.engine.lanes import in_lanes
 from headstart.engine.maps import whole_maps

@@ -13,7 +13,6 @@ from headstart.backbones.base import Backbone
 from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.backbones.resume import Resumable
 from headstart.deploy.model import Model
-from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Reads
 from headstart.engine.ways import in_float32, light, run_as
