@@ -36,6 +36,7 @@ def told(run: dict) -> dict:
     names = tuple(run["metrics"])
     plan = json.loads((Path(run["run"]) / "plan.json").read_text())
     return {
+        "source": Path(run["data"]["source"]).name,
         "n": run["n"],
         "wall_s": run["wall_s"],
         "compute_s": sum(run["seconds"].values()),

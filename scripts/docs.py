@@ -280,14 +280,17 @@ def speech() -> str:
         "| data | sounds to learn from | score | transfer | from scratch | MFCC or log-mel |",
         "|---|---|---|---|---|---|",
     ]
-    each = list(results["english"].values())
-    lines.append(_heard(f"English digits, each of {len(each)} speakers from the others", each, "accuracy"))
-    for n, runs in results["gujarati"].items():
+    if each := list(results.get("english", {}).values()):
+        lines.append(_heard(f"English digits, each of {len(each)} speakers from the others", each, "accuracy"))
+    for n, runs in results.get("gujarati", {}).items():
         lines.append(_heard(f"Gujarati digits, {n} a class, mean of {len(runs)} draws", runs, "accuracy"))
-    for run in results["spanish"].values():
-        lines.append(_heard("Spanish sentences (espeak-ng)", [run], "cer"))
-    lines.append(_heard("Gujarati digit words", [results["words"]], "cer"))
+    for run in [*results.get("spanish", {}).values(), *([results["words"]] if "words" in results else [])]:
+        lines.append(_heard(_spoken(run), [run], "cer"))
     return "\n".join(lines)
+
+
+def _spoken(run: dict) -> str:
+    return "Gujarati digit words" if "words" in run["source"] else "Spanish sentences (espeak-ng)"
 
 
 def _heard(data: str, runs: list[dict], metric: str) -> str:
