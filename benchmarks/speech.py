@@ -75,7 +75,8 @@ def english(scratch: Path) -> dict:
     for speaker in sorted(set(rows["speaker"])):
         split = np.where(rows["speaker"] == speaker, "test", "train")
         file = manifest(scratch, rows.assign(split=split), ENGLISH, speaker)
-        run = headstart(["fit", str(file), "--label", "label", "--group", "speaker"], home(scratch, speaker), scratch)
+        arguments = ["fit", str(file), "--label", "label", "--group", "speaker", "--no-scratch"]
+        run = headstart(arguments, home(scratch, speaker), scratch)
         found[speaker] = told(run)
     return found
 

@@ -297,10 +297,12 @@ def _heard(data: str, runs: list[dict], metric: str) -> str:
     """A row: what one run gives with its interval, or the mean of several."""
 
     def cell(scores: list[dict[str, float]]) -> str:
+        if not scores:
+            return ""
         return _shown(scores[0]) if len(scores) == 1 else f"{_mean(one['value'] for one in scores):.3f}"
 
     def of(part: str) -> list[dict[str, float]]:
-        return [next(one[metric] for name, one in run["baselines"].items() if part in name) for run in runs]
+        return [one[metric] for run in runs for name, one in run["baselines"].items() if part in name]
 
     classical = "log-mel" if metric == "cer" else "regression"
     cells = [

@@ -304,3 +304,15 @@ def test_a_distorted_sound_is_still_nearest_to_itself():
         row = spectra.summed_up(distort.distorted(sounds[index], rng))["log-mel in ten spans of time"]
         n_right += index == np.linalg.norm(own - row, axis=1).argmin()
     assert n_right >= 36  # of 40; 10 by chance
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
+def test_an_mp3_is_the_same_block_by_block(rate: int) -> None:
+    """A reader that seeks between blocks loses what MP3 frames borrow from those before them."""
+    time = np.arange(3 * rate) / rate
+    tone = 0.4 * np.sin(2 * np.pi * (200 + 300 * time) * time) + 0.02 * np.random.default_rng(0).normal(size=len(time))
+    file = waves.encoded(tone.astype(np.float32), rate, ("MP3", "MPEG_LAYER_III"))
+    whole = soundfile.read(io.BytesIO(file), dtype="float32")[0]
+    with waves.opened(file) as (reader, header):
+        blocks = np.concatenate([block[:, 0] for block in waves._blocks(reader, header)])
+    np.testing.assert_allclose(blocks, whole, atol=1e-6)

@@ -48,9 +48,10 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     """The best way on validation: the head alone first, and then what else the budget allows."""
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
-    depth = shop.profile()
+    asked_for = None if wishes.budget is None else adapt.passes(shop, wishes.budget)
+    depth = shop.profile(asked_for)
     asked = ways_of(shop, wishes)
-    budget = adapt.passes(shop, wishes.budget) if wishes.budget is not None else default_budget(shop)
+    budget = default_budget(shop) if asked_for is None else asked_for
     with shop.progress.step("try strategies"):
         tried = search(shop, asked, budget)
     final = [one for one in tried if any(type(one.strategy) is type(way) for way in asked)] or tried

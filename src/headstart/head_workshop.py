@@ -71,8 +71,11 @@ class HeadWorkshop(Workshop):
     def cuts(self) -> tuple[int, ...]:
         """The cuts that are worth trying, the head alone first."""
 
-    def profile(self) -> tuple[DepthPoint, ...]:
-        """What a head says of validation on each depth that it may read, before ways are searched for; none if all."""
+    def profile(self, budget: float | None) -> tuple[DepthPoint, ...]:
+        """What a head says of validation on each depth that it may read, before ways are searched for; none if all.
+
+        None, too, where the `budget` that was asked for, in passes, is too short for it.
+        """
         return ()
 
     @property

@@ -42,6 +42,7 @@ RECIPE = Recipe(
 )
 PROFILE_STEPS, FEWEST_STEPS = 120, 150  # of a head on each depth; of any that starts from nothing
 STEPS, STEPS_AFTERWARDS = 300, 150  # at most: of what starts from nothing; of what goes on from a trained head
+PROFILE_SHARE = 0.5  # of a budget, that trying each depth may take
 ENOUGH_EPOCHS = 8  # however few steps that would take
 N_VIEWS = 3  # cached views of each sound below a cut, the plain one among them
 ON_FRAMES: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 20.0, "weight_decay": 0.01, "batch_size": 16}
@@ -102,7 +103,7 @@ class SpeechWorkshop(HeadWorkshop):
         """The stage that the head reads."""
         return (self.frames.stage,)
 
-    def profile(self) -> tuple[DepthPoint, ...]:
+    def profile(self, budget: float | None) -> tuple[DepthPoint, ...]:
         """A head trained for a short while on each stage; the one that is best on validation is read from now on.
 
         Deep stages of a network that was trained on another language know its words, and shallow ones sounds.
@@ -111,6 +112,15 @@ class SpeechWorkshop(HeadWorkshop):
             return ()
         rows = self.problem.rows["train"]
         short = Frozen(**ON_FRAMES, epochs=epochs_of(PROFILE_STEPS, len(rows)))
+        cost, n = self.work.passes(short, len(rows)), len(self.depths)
+        if budget is not None and n * cost > PROFILE_SHARE * budget:
+            self.read = sorted(self.depths)[n // 2]
+            del self.work
+            name = self.backbone.stages[self.read].name
+            self.progress.say(f"  the budget is too short to try each depth: {name}, in the middle, is read")
+            return ()
+        del self.work  # of another depth
+        self.progress.say(f"  a head on each of {n} depths, {short.epochs} epochs: about {n * cost:.0f} passes")
         found = []
         with self.progress.step("depth profile"):
             for stage in self.depths:

@@ -164,6 +164,7 @@ def _reader(file: BinaryIO) -> Iterator[tuple[Any, Header]]:
     except Exception as error:  # libsndfile's own errors, and Python's of a damaged header
         kind = kind_of(start)
         raise DataError(f"not a sound but {kind or 'something that libsndfile does not read'}") from error
+    reader.seekable = lambda: False  # or else it seeks after every read, where MP3 loses its place (of samples)
     with reader:
         yield reader, Header(_promised(reader), reader.samplerate, reader.channels, reader.subtype)
 
