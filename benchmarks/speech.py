@@ -1,6 +1,6 @@
 """Speech: digits of unseen speakers, another language's digits and sentences from an English model, and its speed.
 
-    python -m benchmarks.speech [english gujarati spanish words longer speed]     writes results/speech.json
+    python -m benchmarks.speech [english gujarati spanish words speed]     writes results/speech.json
 
 `spanish` makes its own sentences with espeak-ng (benchmarks/speech_synth.py). Each fit is a process of its own with an
 empty feature cache. Speakers of test are never heard in training.
@@ -157,39 +157,7 @@ def speed(scratch: Path) -> dict:
     }
 
 
-def longer(scratch: Path) -> dict:
-    """From scratch on 100 sentences for as many steps as the head had on the frozen network, and four times as many."""
-    from dataclasses import replace
-
-    from headstart.problem import pose, read
-    from headstart.progress import Progress
-    from headstart.speech_workshop import STEPS, SpeechWorkshop, epochs_of
-    from headstart.wishes import Wishes
-    from headstart.workshop import load_backbones, open_workshop
-
-    speech_synth.write(scratch / "es", "es", speech_synth.SPLITS)
-    rows = pd.read_csv(scratch / "es" / "index.csv")
-    kept = pd.concat([rows[rows["split"] == "train"].head(100), rows[rows["split"] != "train"]])
-    os.environ["HEADSTART_HOME"] = str(home(scratch, "longer"))
-    problem = pose(read(str(manifest(scratch, kept, scratch / "es", "es"))), 0, Progress(), crosswise=False)
-    (network,) = load_backbones(None, "audio", Progress())
-    metrics = problem.task.metrics()
-    shop = open_workshop(problem, network, metrics, Wishes(), 0, Progress(), SpeechWorkshop)
-    shop.read = 2  # the depth that validation preferred
-    found = {}
-    for times in (1, 4):
-        epochs = times * epochs_of(STEPS, 100)
-        tried = shop.train(replace(shop.with_random_weights(), epochs=epochs))
-        heard = shop.scores(tried.solved, problem.rows["test"])
-        plain = np.ones((1, len(heard)))
-        found[str(epochs)] = {
-            "seconds": tried.seconds,
-            **{one.name: float(one.compute(problem.y[problem.rows["test"]], heard, plain)[0]) for one in metrics},
-        }
-    return found
-
-
-PARTS = {"english": english, "gujarati": gujarati, "spanish": spanish, "words": words, "longer": longer, "speed": speed}
+PARTS = {"english": english, "gujarati": gujarati, "spanish": spanish, "words": words, "speed": speed}
 
 
 def main() -> None:

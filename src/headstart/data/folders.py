@@ -144,6 +144,11 @@ def _class_folders(top: _Folder, leaves: Sequence[_Leaf], parents: Sequence[_Fol
         columns["folder"] = [leaf.group for _, leaf in rows]
         nouns = registry.modality(modality).noun[1]
         notes.append(f"{nouns} stand in sub-folders; pass --group folder to keep each on one side")
+    if modality == "audio" and label == "folder":
+        notes.append(
+            "who speaks is not known, so that the same voice may stand in train and test: folders CLASS/SPEAKER, or a "
+            "table with a column for --group, keep speakers apart"
+        )
     learnt = set(columns[label])
     unlearnt = [look for parent in parents for look in parent.inside if look.path.name not in learnt]
     notes += dict.fromkeys(map(_not_learnt, unlearnt))

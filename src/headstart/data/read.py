@@ -139,10 +139,11 @@ def _largest(counts: Counter[str]) -> str:
 
 
 def _transcripts_line(labels: Sequence[str]) -> str:
-    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; only letters stand alone."""
+    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; only letters and digits stand alone."""
     words = sum(len(label.split()) for label in labels)
     counts = Counter(character for label in labels for character in label if character != " ")
-    shown = [character for character, _ in counts.most_common() if character.isalpha()][:3]
+    alone = [character for character, _ in counts.most_common() if character.isalnum()]
+    shown = sorted(alone, key=str.isdigit)[:3]  # letters first
     rest = f", … {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
     characters = f"{len(counts)} character{'s' * (len(counts) != 1)}"
     return f"transcripts of {words:,} word{'s' * (words != 1)}, {characters} ({', '.join(shown)}{rest})"

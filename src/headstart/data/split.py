@@ -104,7 +104,8 @@ def _divided(dataset: Dataset, rows: np.ndarray, pattern: Sequence[str], seed: i
         by = "times" if dataset.has("time") else "groups" if dataset.has("group") else "examples of each class"
         raise DataError(
             f"{len(rows):,} examples cannot be divided into {', '.join(dict.fromkeys(pattern))}: {listed(lacking)} "
-            f"would be empty, as there are too few different {by}. Give more data, or a column 'split'."
+            f"would be empty, as there are too few different {by}. Give more data, or a column "
+            f"'split'{', or leave out --group' if dataset.has('group') else ''}."
         )
     return found
 

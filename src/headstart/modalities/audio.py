@@ -70,6 +70,9 @@ class Audio(Modality):
         if (known := files.stored(value, folder)) is not None:
             return known
         samples, rate_hz = _with_rate(value) or (value, RATE)
+        if not waves.RATES[0] <= rate_hz <= waves.RATES[1]:
+            low, high = waves.RATES
+            raise DataError(f"A rate of {rate_hz:,} Hz, and {low:,} to {high:,} are allowed. Give (samples, rate).")
         if isinstance(samples, np.ndarray):
             return {"path": None, "bytes": waves.encoded(_floats(samples), rate_hz)}
         raise DataError(
