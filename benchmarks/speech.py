@@ -25,7 +25,7 @@ from benchmarks.fit import ROOT, SHARED, headstart
 
 ENGLISH, GUJARATI = SHARED / "speech_fsdd_en", SHARED / "speech_digits_gu"
 RESULTS = ROOT / "benchmarks" / "results" / "speech.json"
-N_HELD_OUT, DRAWS = 6, 3  # Gujarati speakers of 20; draws of them
+N_HELD_OUT, DRAWS = 6, 1  # Gujarati speakers of 20; draws of them
 A_CLASS = (5, 20, None)  # training examples of each digit; None: all
 SENTENCES = (50, 100, 300)
 REPEATS = 5
