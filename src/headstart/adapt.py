@@ -78,7 +78,7 @@ def _taught_more(shop: Workshop, best: Probed, wishes: Wishes) -> Probed:
     It costs as many passes as there are forms, and nothing in prediction.
     """
     n = shop.modality.n_variants
-    if not n or wishes.strategy == "probe" or n + 1 > passes(shop, wishes.budget):
+    if not n or wishes.strategy == "probe" or shop.backbone.dear or n + 1 > passes(shop, wishes.budget):
         return best
     more = shop.with_variants(best)
     values = [shop.judge.score(shop.problem.linear.scores(one.val_logits)).value for one in (best, more)]
@@ -109,7 +109,7 @@ def _search(shop: Workshop, wishes: Wishes, budget: float) -> list[Tried]:
 
 def from_scratch(shop: Workshop, chosen: Chosen, wishes: Wishes) -> Solved | None:
     """The same network trained from random weights, for a share of the budget; None where it is not wanted."""
-    if not wishes.scratch:
+    if not wishes.scratch or (shop.backbone.dear and wishes.plan is None and not wishes.overruled):
         return None
     settings = dict(wishes.plan.scratch) if wishes.plan is not None else {}
     if wishes.plan is not None and not settings:
@@ -152,8 +152,8 @@ def _seconds_a_pass(shop: Workshop) -> float:
 def ways_of(shop: Workshop, wishes: Wishes) -> list[Trained]:
     """The trained strategies that may be tried."""
     measured = wishes.strategy in (None, AUTO) and wishes.freeze is None
-    if wishes.strategy == "probe" or (shop.problem.crosswise and measured):
-        return []  # so few labels or groups cannot tell trained networks apart
+    if wishes.strategy == "probe" or (measured and (shop.problem.crosswise or shop.backbone.dear)):
+        return []  # so few labels or groups cannot tell trained networks apart; dear ones are trained on demand
     n_stages, n_train = shop.backbone.n_stages, shop.work.n_train
     ways = planner.options(n_stages, n_train, shop.class_weight, _has_peft() and shop.backbone.is_of_matrices)
     if wishes.strategy not in (None, AUTO):
@@ -255,6 +255,8 @@ def reason_for(shop: Workshop, chosen: Tried, final: Sequence[Tried]) -> str:
     if len(final) == 1 and shop.problem.crosswise:
         few = "labels" if shop.problem.all_groups is None else "groups"
         return f"{title}: so few {few} cannot tell trained networks apart"
+    if len(final) == 1 and shop.backbone.dear:
+        return f"{title}: clips are filled up with silence, where training costs too much to be tried unasked"
     if len(final) == 1:
         return f"{title}: the only way that was asked for or that the budget allowed"
     best = max(final, key=lambda one: shop.judge.gain(one.score.value))

@@ -132,7 +132,7 @@ def of_best_length(
     progress.say(
         f"  on {len(rows)} of the {problem.modality.noun[1]}: {metric.title} {words.score(found.own)} at their own "
         f"length, {words.score(found.padded)} filled up with silence as in training: "
-        f"{'filled up, which costs more time' if found.pays else 'their own length is kept'}"
+        f"{'filled up, so that only probes are tried' if found.pays else 'their own length is kept'}"
     )
     return padded if found.pays else network
 

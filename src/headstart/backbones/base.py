@@ -148,6 +148,11 @@ class Backbone(ABC):
         """Keyword arguments of one example that says nothing, for looking at the forms of what stages give."""
         return self.placeholders(["an example"])
 
+    @property
+    def dear(self) -> bool:
+        """Whether a pass costs so much that nothing is trained on it unasked."""
+        return False
+
     def padded(self) -> Backbone | None:
         """The same network on items filled up to the length that it was trained on; None where there is no such."""
         return None

@@ -71,6 +71,11 @@ class Whisper(Sounds):
         return other
 
     @property
+    def dear(self) -> bool:
+        """The padded variant is: thirty times as much to hear a second."""
+        return bool(self.network.padded)
+
+    @property
     def rereads(self) -> bool:
         """Whether the items must be opened to resume a pass."""
         return self.network.padded
