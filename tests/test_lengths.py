@@ -33,6 +33,8 @@ def test_padding_must_be_better_beyond_chance(some: Part, tmp_path: Path, monkey
     own = load_backbone(str(save_tiny("whisper", tmp_path / "whisper")), audio, Progress())
     padded = own.padded()
     assert padded is not None
+    assert padded.dear
+    assert not own.dear
     task = Classification(class_names=("low", "high"), positive="high")
     digests = [audio.examine(item).digest for item in some.features]
     asked = (task, task.metrics()[0], 0)
