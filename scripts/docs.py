@@ -284,7 +284,8 @@ def speech() -> str:
         lines.append(_heard(f"English digits, each of {len(each)} speakers from the others", each, "accuracy"))
     for n, runs in results.get("gujarati", {}).items():
         draws = f", mean of {len(runs)} draws" if len(runs) > 1 else ""
-        lines.append(_heard(f"Gujarati digits, {n} a class{draws}", runs, "accuracy"))
+        each_class = "all" if n == "all" else f"{n} a class"
+        lines.append(_heard(f"Gujarati digits, {each_class}{draws}", runs, "accuracy"))
     for run in [*results.get("spanish", {}).values(), *([results["words"]] if "words" in results else [])]:
         lines.append(_heard(_spoken(run), [run], "cer"))
     return "\n".join(lines)
