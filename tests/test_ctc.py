@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headstart.data.transcripts import frames_needed
 from headstart.errors import DataError
 from headstart.tasks.base import one_each
 from headstart.tasks.beam import BeamSearch, Language
-from headstart.tasks.ctc import Alphabet, aligned, frames_needed, greedy, heard
+from headstart.tasks.ctc import Alphabet, aligned, greedy, heard
 from headstart.tasks.ctc_head import CtcHead, Frames
 from headstart.tasks.heard import Heard, bare
 from headstart.tasks.ngram import END, Ngram

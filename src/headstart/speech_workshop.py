@@ -250,15 +250,15 @@ class SpeechWorkshop(HeadWorkshop):
         plain: Recognizer = solved.trained
         said = self.said(plain, self.problem.rows["val"])
         texts = [str(text) for text in self.problem.y[self.problem.rows["train"]]]
-        ways = [("best path", plain), ("beam search", replace(plain, beam=True))]
-        ways += [
+        searches = [("beam search", replace(plain, beam=True))]
+        searches += [
             (f"beam search with {one.model.unit}s of the transcripts", replace(plain, beam=True, language=one))
             for one in choices(texts)
         ]
-        found = []
-        for name, recognizer in ways:
-            heard = recognizer.read(said)
-            found.append(Reading(replace(solved, trained=recognizer), heard, name, self.judge.score(heard).value))
+        found = [Reading(solved, heard, "best path", self.judge.score(heard).value)]
+        for name, recognizer in searches:
+            own = recognizer.read(said)
+            found.append(Reading(replace(solved, trained=recognizer), own, name, self.judge.score(own).value))
         best = max(found, key=lambda one: self.judge.gain(one.value))
         recognizer = replace(best.solved.trained, sure=calibrated(self.judge.y, best.heard))
         return best._replace(solved=replace(best.solved, trained=recognizer))

@@ -10,11 +10,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 
 from headstart import registry
 from headstart.data.audit_state import State
 from headstart.data.threads import in_threads
+from headstart.data.transcripts import frames_needed
 from headstart.errors import listed
 
 FRAMES_A_SECOND = 50  # that encoders of speech hand on
@@ -91,7 +91,7 @@ def _said_too_fast(state: State) -> State:
     inputs = state.dataset.table["input"]
     seconds = in_threads(modality.duration, [inputs[row] for row in state.rows.index.tolist()])
     pairs = zip(state.rows["label"], seconds, strict=True)
-    fullness = state.rows.assign(full=[_least_frames(text) / frames_in(length) for text, length in pairs])["full"]
+    fullness = state.rows.assign(full=[frames_needed(text) / frames_in(length) for text, length in pairs])["full"]
     leaving = (fullness > 1) & (state.rows["split"] != "test")
     doubtful = (fullness > 0.5) & ~leaving
     if doubtful.any():
@@ -116,11 +116,6 @@ def _said_too_fast(state: State) -> State:
 def frames_in(seconds: float | None) -> float:
     """How many frames an encoder hands on, at least one."""
     return max(1.0, FRAMES_A_SECOND * (seconds or 0.0))
-
-
-def _least_frames(text: str) -> int:
-    """That CTC needs: one a character, and a blank between two equal ones."""
-    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def _another_script(state: State) -> State:

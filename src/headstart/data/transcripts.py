@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,8 @@ def _spoken(
 ) -> Raw:
     raw = Raw(columns=columns, name=folder.resolve().name, source=str(folder), input="file", label=label, notes=notes)
     return replace(raw, splits=splits)
+
+
+def frames_needed(units: Sequence[Any]) -> int:
+    """The fewest frames in which CTC can write these characters or indices: a blank must part equal neighbours."""
+    return len(units) + sum(one == other for one, other in pairwise(units))

@@ -51,6 +51,11 @@ def reliability(y: np.ndarray, scores: np.ndarray, n_bins: int = 10) -> list[Bin
     0/1 y (N, K) each yes or no.
     """
     confidence, correct = (values.ravel() for values in decisions(y, scores))
+    return binned(confidence, correct, n_bins)
+
+
+def binned(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> list[Bin]:
+    """The same of decisions (n,): how sure each was, and whether it was right."""
     index = bin_index(confidence, n_bins)
     counts = np.bincount(index, minlength=n_bins)
     sums = [np.bincount(index, values, n_bins) for values in (confidence, correct)]

@@ -12,18 +12,16 @@ import numpy as np
 
 from headstart.engine.platt import Line
 from headstart.evidence.base import Score
-from headstart.evidence.calibration import Bin
+from headstart.evidence.calibration import Bin, binned
 from headstart.evidence.intervals import resamples, score
 from headstart.evidence.platt import fitted
+from headstart.evidence.weigh import N_RESAMPLES
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import Metric
 from headstart.tasks.heard import Heard
-from headstart.tasks.metrics import bin_index
 from headstart.tasks.transcription import Transcription, jiwer
 
 MOST_MIXED, MOST_SPEAKERS, MOST_WORST = 12, 30, 12
-N_BINS = 10  # of confidence
-N_RESAMPLES = 1000
 Kind = Literal["equal", "substitute", "insert", "delete"]
 
 
@@ -162,13 +160,7 @@ def calibrated(y: np.ndarray, scores: np.ndarray) -> Line:
 
 def reliability_of(pieces: Sequence[tuple[Piece, ...]], scores: Sequence[Heard] | np.ndarray) -> tuple[Bin, ...]:
     """The calibration curve of the words that were heard, in bins of equal width."""
-    sure, right = confidences(scores), right_words(pieces)
-    index = bin_index(sure, N_BINS)
-    return tuple(
-        Bin(float(sure[index == k].mean()), float(right[index == k].mean()), int((index == k).sum()))
-        for k in range(N_BINS)
-        if (index == k).any()
-    )
+    return tuple(binned(confidences(scores), right_words(pieces)))
 
 
 def worst(

@@ -6,13 +6,13 @@ what is left of a path through them once repeats are merged and blanks dropped.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from headstart.data.transcripts import frames_needed
 from headstart.tasks.heard import Heard, Word
 
 BLANK = 0
@@ -40,11 +40,6 @@ class Alphabet:
     def text(self, ids: Sequence[int] | np.ndarray) -> str:
         """The characters of these indices."""
         return "".join(self.characters[index - 1] for index in ids)
-
-
-def frames_needed(ids: Sequence[int]) -> int:
-    """The fewest frames in which these characters can be written: a blank must part equal neighbours."""
-    return len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
 
 
 def greedy(log_probs: np.ndarray) -> list[int]:
