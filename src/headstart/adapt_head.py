@@ -22,6 +22,7 @@ from headstart.strategies.scratch import Scratch
 from headstart.wishes import AUTO, Wishes
 
 WAYS = ("frozen", "partial", "full")
+ZERO_SHOT = "zero_shot"
 
 
 def check(wishes: Wishes, recipe: Recipe, n_stages: int, n_backbones: int) -> None:
@@ -49,12 +50,13 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
     if wishes.plan is not None:
         return _again(shop, wishes.plan)
     asked_for = None if wishes.budget is None else adapt.passes(shop, wishes.budget)
-    depth = shop.profile(asked_for)
+    depth = () if wishes.strategy == ZERO_SHOT else shop.profile(asked_for)
     asked = ways_of(shop, wishes)
     budget = default_budget(shop) if asked_for is None else asked_for
     with shop.progress.step("try strategies"):
-        tried = search(shop, asked, budget)
-    final = [one for one in tried if any(type(one.strategy) is type(way) for way in asked)] or tried
+        as_it_is = untrained(shop, wishes)
+        tried = [*as_it_is, *(search(shop, asked, budget) if asked else [])]
+    final = [*as_it_is, *(one for one in tried if any(type(one.strategy) is type(way) for way in asked))] or tried
     chosen, may_ship = planner.choose(final, shop.judge), {id(one) for one in final}
     return Chosen(
         solved=chosen.solved,
@@ -64,6 +66,21 @@ def choose(shop: HeadWorkshop, wishes: Wishes) -> Chosen:
         budget=budget,
         reason=adapt.reason_for(shop, chosen, final),
     )
+
+
+def untrained(shop: HeadWorkshop, wishes: Wishes) -> list[Tried]:
+    """What the backbone does as it was pretrained, where it does this task and nothing else was asked for."""
+    if wishes.strategy not in (None, AUTO, ZERO_SHOT) or wishes.freeze is not None:
+        return []
+    found = shop.untrained()
+    if wishes.strategy == ZERO_SHOT and not found:
+        raise PlanError(
+            f"{shop.backbone.provenance.name} was not pretrained to give such {shop.recipe.what}, so that nothing can "
+            "be done with it untrained. Leave --strategy out, or name another backbone."
+        )
+    for one in found:
+        shop.progress.say(f"  as it was pretrained: {shop.metric.title} {one.score.value:.3f} on validation")
+    return found
 
 
 def _told(one: Candidate, could_ship: bool) -> Candidate:

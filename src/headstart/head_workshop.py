@@ -78,6 +78,10 @@ class HeadWorkshop(Workshop):
         """
         return ()
 
+    def untrained(self) -> list[Tried]:
+        """What the backbone does as it was pretrained, where it does this task already."""
+        return []
+
     @property
     def reads(self) -> tuple[int, ...]:
         """The stages that the head reads, where they were chosen."""

@@ -34,9 +34,11 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "generation_config.json",
     "README.md",
     "pretraining.json",  # of `headstart pretrain`
+    "panel.json",  # of `headstart pretrain --task forecasting`
 )
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 CONTINUED = "pretraining.json"  # in a folder that `headstart pretrain` wrote: what its weights come from
+PANEL = "panel.json"  # in the folder of a network that was pretrained on a panel: what it learnt from
 PADDED = "padded"  # the variant of Whisper on 30 seconds
 BUNDLED, COPY = "backbone", "located.json"  # folder in a bundle; what is known of the backbone in it
 

@@ -39,6 +39,10 @@ class Examples(Taught, Protocol):
         """A trained head to start from."""
 
     @property
+    def draws(self) -> bool:
+        """Whether a batch is drawn at random though items are plain: some of what each holds."""
+
+    @property
     def checkpoint(self) -> Path | None:
         """File to go on from, and to keep now and then."""
 
@@ -97,7 +101,7 @@ class HeadLearner(Learner):
 
     def collate(self, rows: Sequence[int], epoch: int) -> Any:
         """A training batch of these rows, each in a view drawn for it and for this epoch."""
-        moves = self.strategy.augment or self.strategy.views > 1
+        moves = self.strategy.augment or self.strategy.views > 1 or self.examples.draws
         draw = [np.random.default_rng([self.examples.seed, epoch, int(row)]) for row in rows]
         return self.examples.batch(rows, draw if moves else None)
 

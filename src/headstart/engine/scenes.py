@@ -40,6 +40,7 @@ class Scenes:
     train: np.ndarray  # rows that teach
     looks: Looks  # which maps are read, and how frames are drawn
     views: tuple[Maps, ...] = field(default=(), repr=False)  # cached maps, the plain first; empty: pictures are run
+    draws: bool = False  # only views are random
     target: None = None  # no strategy for boxes learns from another domain
     seed: int = 0
     head: Mapping[str, Tensor] | None = None  # a trained head to start from

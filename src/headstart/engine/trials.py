@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
+from headstart.engine.histories import Histories
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
 from headstart.engine.utterances import Utterances
@@ -95,6 +96,29 @@ def recognizer_key(strategy: Trained, utterances: Utterances, texts: Sequence[An
         sha.update(name.encode() + one.float().numpy().tobytes())
     for row in utterances.train:
         sha.update(f"{utterances.digests[row]} {utterances.y[row]}\n".encode())
+    return sha.hexdigest()
+
+
+def histories_key(strategy: Trained, histories: Histories) -> str:
+    """The same for a forecaster."""
+    covariates = histories.covariates
+    decides = {
+        "backbone": histories.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "outlooks": histories.outlooks.to_json(),
+        "pieces": [[p.series, p.start, int(p.origins[0]), int(p.origins[-1])] for p in histories.pieces],
+        "train": histories.train.tolist(),
+        "seed": histories.seed,
+        "versions": [__version__, torch.__version__],
+        "precision": str(precision(histories.backbone)),
+        "cached": len(histories.views),
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    sha.update(np.ascontiguousarray(histories.panel.values[:, : histories.end]).tobytes())
+    for array in () if covariates is None else (covariates.known, covariates.static):
+        sha.update(np.ascontiguousarray(array).tobytes())
+    for name, one in sorted((histories.head or {}).items()):
+        sha.update(name.encode() + one.float().numpy().tobytes())
     return sha.hexdigest()
 
 

@@ -75,6 +75,7 @@ class Utterances:
     y: np.ndarray  # (N,) of str
     train: np.ndarray  # rows that teach
     views: tuple[Maps, ...] = field(default=(), repr=False)  # cached, the plain first; empty: sounds are run
+    draws: bool = False  # only views are random
     target: None = None  # no strategy for transcripts learns from another domain
     seed: int = 0
     head: Mapping[str, Tensor] | None = None  # a trained head to start from
