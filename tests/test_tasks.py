@@ -31,7 +31,13 @@ LINEAR = [name for name in TASKS.names() if issubclass(TASKS.get(name), LinearTa
 BOX = {"name": "nut", "x": 1.0, "y": 2.0, "width": 30.0, "height": 40.0, "ignored": False}
 BOXED = [{"width": 64, "height": 48, "boxes": [BOX, {**BOX, "name": "bolt"}][: i % 3]} for i in range(24)]
 
-OWN: dict[str, list[Any]] = {"detection": BOXED, "transcription": ["Good day", "no", "well, yes"] * 8}
+SEEN = [{"past": [1.0, None, 3.0 + i], "future": [4.0, None if i == 3 else 2.5]} for i in range(24)]
+
+OWN: dict[str, list[Any]] = {
+    "detection": BOXED,
+    "forecasting": SEEN,
+    "transcription": ["Good day", "no", "well, yes"] * 8,
+}
 
 
 @pytest.fixture(params=LINEAR)
