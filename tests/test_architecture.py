@@ -23,7 +23,7 @@ FLOORS = [
     {"modalities", "backbones"},
     {"tasks", "losses"},
     {"strategies"},
-    {"alignments"},
+    {"alignments", "forecasters"},
     {"engine"},
     {"evidence"},
     {"tables"},
@@ -100,7 +100,7 @@ def test_the_import_rule_catches_a_break() -> None:
 
 AXES = [
     *(registry.MODALITIES, registry.BACKBONES, registry.TASKS, registry.LOSSES, registry.STRATEGIES),
-    *(registry.ALIGNMENTS, registry.TABLES),
+    *(registry.ALIGNMENTS, registry.TABLES, registry.FORECASTERS),
 ]
 
 

@@ -1,7 +1,7 @@
 """Find plug-ins by name: the file's name is the plug-in's name.
 
-Each axis (modalities, backbones, tasks, losses, strategies, alignments, tables) is a folder; each file in it holds one
-public subclass of the axis' base class. An outside package adds one with an entry point in the group
+Each axis (modalities, backbones, tasks, losses, strategies, alignments, tables, forecasters) is a folder; each file in
+it holds one public subclass of the axis' base class. An outside package adds one with an entry point in the group
 `headstart.<axis>`:
 
     [project.entry-points."headstart.modalities"]
@@ -130,6 +130,7 @@ TABLES = Registry(
     frozenset({"base", "calibration", "density", "encoder", "folds", "gap", "linear", "mixture", "planner", "trees"}),
 )
 LOSSES = Registry("losses", "Loss")
+FORECASTERS = Registry("forecasters", "Forecaster", frozenset({"base", "naive", "run", "statistical"}))
 
 
 @cache

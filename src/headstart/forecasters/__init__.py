@@ -1,0 +1,1 @@
+"""Classical forecasters that a network is weighed against, found by their file's name."""
