@@ -5,6 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from headstart import registry
+from headstart.data.stretches import Stretch
 from headstart.modalities import augment
 
 RNG = np.random.default_rng(0)
@@ -14,6 +15,7 @@ SAMPLES = {
     "audio": np.sin(np.arange(8000) / 6).astype(np.float32),
     "image": PHOTO,
     "text": "a good film",
+    "series": Stretch(np.arange(9.0), 7),
     "tabular": {"age": 4, "kind": "a"},
 }  # opened; a new modality adds its line here
 
