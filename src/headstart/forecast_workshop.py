@@ -50,7 +50,7 @@ PROFILE_STEPS, STEPS, STEPS_AFTERWARDS, FEWEST_STEPS = 60, 150, 100, 100
 MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
 HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {"learning_rate": 2e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 16}
-FROM_SCRATCH: dict[str, Any] = {"learning_rate": 3e-3, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
+FROM_SCRATCH: dict[str, Any] = {"learning_rate": 6e-3, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
 
 
 @dataclass(frozen=True, kw_only=True)

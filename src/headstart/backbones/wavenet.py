@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from headstart.backbones.base import Located, Provenance, Stage
 from headstart.backbones.causal_scale import N_INPUTS, causally_scaled
-from headstart.backbones.quantile_head import Outlooks, QuantileHead
+from headstart.backbones.quantile_head import Outlooks, QuantileHead, at
 from headstart.backbones.series import SeriesBackbone
 from headstart.data.stretches import Stretch
 from headstart.errors import BackboneError
@@ -106,12 +106,27 @@ class WaveNet(SeriesBackbone):
         return None if self.own is None else self.own.outlooks
 
     def collate(self, items: Sequence[Stretch]) -> dict[str, Tensor]:
-        """`inputs` (N, T, N_INPUTS), `last`, `loc`, `scale`, `observed` (N, T), `offset` (N,); padded at the end."""
+        """`inputs` (N, T, N_INPUTS), `last`, `centre`, `scale`, `observed` (N, T), `offset`, `steps` (N,).
+
+        Padded at the end.
+        """
         each = [causally_scaled(np.asarray(item.values), item.season) for item in items]
         longest = max(len(one.last) for one in each)
         padded = {name: _stacked([getattr(one, name) for one in each], longest) for name in each[0]._fields[:-1]}
         padded["scale"] = torch.where(padded["scale"] > 0, padded["scale"], 1.0)
-        return {**padded, "offset": torch.tensor([one.offset for one in each], dtype=torch.float64)}
+        return {
+            **padded,
+            "offset": torch.tensor([one.offset for one in each], dtype=torch.float64),
+            "steps": torch.tensor([len(one.last) for one in each]),
+        }
+
+    def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """(T_i, C) of each stretch."""
+        return [row[:n] for row, n in zip(activation, inputs["steps"].tolist(), strict=True)]
+
+    def states(self, output: Tensor, inputs: Mapping[str, Tensor], origins: Tensor) -> Tensor:
+        """(N, K, C) what stands at the origins (N, K)."""
+        return at(output, origins)
 
     def reinitialised(self) -> nn.Module:
         """A network of the same layout with random weights."""

@@ -150,3 +150,16 @@ def _completed(index: pd.DatetimeIndex, frequency: str) -> Calendar:
 
 def _gaps(n_missing: int, n: int) -> tuple[str, ...]:
     return (f"{n_missing:,} of {n:,} steps have no row: left without values",) if n_missing else ()
+
+
+def after(times: np.ndarray, frequency: str, n: int) -> np.ndarray:
+    """The n steps that follow the last of `times`; on a trading calendar the next weekdays, holidays not known."""
+    import pandas as pd
+
+    if times.dtype.kind == "i" or not frequency:
+        step = times[-1] - times[-2] if len(times) > 1 else 1
+        return np.asarray(times[-1] + step * np.arange(1, n + 1), dtype=times.dtype)
+    following = pd.date_range(times[-1], periods=n + 1, freq=frequency)
+    if following[0] != times[-1]:  # the last step keeps to no such frequency
+        following = pd.date_range(times[-1], periods=n + 2, freq=frequency)
+    return np.asarray(following[following > times[-1]][:n], dtype="datetime64[ns]")

@@ -6,6 +6,7 @@ seen.safetensors     sha256 of the examples that it was fitted on, so that `eval
 plan.json            what was decided, and why: cut, strength, temperature
 metrics.json         scores with intervals, baselines, what the audit found, seconds
 predictions.parquet  the test examples: truth, prediction, probabilities; or true boxes, and all that was found
+history.parquet      the last steps of each series, where the run forecasts
 examples.parquet     some of the train and val examples, to check exports on and to show which are alike
 report.html          the same for people
 README.md            a model card
@@ -91,6 +92,7 @@ def write_run(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         making.mkdir(parents=True)
         for name, content in files.items():
+            (making / name).parent.mkdir(exist_ok=True)
             (making / name).write_bytes(content)
         os.replace(making, folder)  # an empty folder may stand there
     except OSError as error:

@@ -18,9 +18,10 @@ from headstart.backbones.changes import Changes
 from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.data.threads import in_threads
-from headstart.deploy import artifact, examples
+from headstart.deploy import artifact, examples, forecasts
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
+from headstart.deploy.forecasts import Seer
 from headstart.engine import freeze
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector, detect, sized
@@ -40,7 +41,7 @@ from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead, LinearTask, Task, one_each
 
 # what the arrays of model.safetensors belong to
-BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
+BACKBONE, CLASSICAL, TABLE, HEAD, BANDS = "backbone.", "classical.", "table.", "head.", "bands."
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Model:
     classical: Classical | None = None  # the classical model, where that is what the run ships
     table: TableModel | None = None  # what predicts from the rows of a plain table
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
+    seer: Seer | None = None  # what forecasts series
     recognizer: Recognizer | AdaptedDecoder | None = None  # what hears words in the frames of the backbone
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
@@ -101,9 +103,9 @@ class Model:
         return self.task
 
     @property
-    def own(self) -> Detector | Recognizer | AdaptedDecoder | None:
+    def own(self) -> Detector | Recognizer | AdaptedDecoder | Seer | None:
         """The head where it cannot be solved, None where it is linear."""
-        return self.detector or self.recognizer
+        return self.detector or self.recognizer or self.seer
 
     @property
     def direct(self) -> Classical | TableModel | None:
@@ -168,9 +170,22 @@ class Model:
     def predict(self, items: Any) -> list[Any]:
         """A class name, a list of class names, a number or a transcript for each item (a text, file name, row …).
 
-        A detector gives a list of boxes in pixels, those that are sure enough for their class, the surest first.
+        A detector gives a list of boxes in pixels, those that are sure enough for their class, the surest first. A run
+        that forecasts takes series (anything that `read_panel` takes) and gives a data frame, a row a step ahead.
         """
+        if self.seer is not None:
+            return self.forecast(items)
         return self.task.decode(self.shown(self.predict_proba(items)))
+
+    def forecast(self, data: Any = None, horizon: int | None = None, progress: Progress | None = None) -> Any:
+        """Forecasts of the steps after the last one of `data` as a data frame; without `data`, of what it learnt from.
+
+        Columns are the series, the time, the median, and the ends of the 80 % and 95 % bands. `horizon` is as many
+        steps as the run was fitted for; more are forecast, but no test measured them. Errors as in
+        `deploy.forecasts.ahead`.
+        """
+        panel = forecasts.history(self) if data is None else forecasts.read(self, data)
+        return forecasts.ahead(self, panel, horizon, progress).table()
 
     def shown(self, scores: np.ndarray) -> np.ndarray:
         """The scores that answers are made of: of a detector, what is sure enough; else all."""
@@ -183,6 +198,8 @@ class Model:
         words with their times. `items` is a list of N items,
         or one item; for a table's model also a data frame. DataError names the items that cannot be read.
         """
+        if self.seer is not None:
+            raise PlanError("A run that forecasts gives quantiles, not probabilities: use model.forecast(data).")
         each = as_items(items) if self.table is None else rows_of(items)
         stored = [self.modality.store(item, None) for item in each]
         examined = [self.examine(item) for item in stored]
@@ -282,6 +299,7 @@ class Model:
             **({"table": self.table.to_json()} if self.table else {}),
             **({"detector": self.detector.to_json()} if self.detector else {}),
             **({"recognizer": self.recognizer.to_json()} if self.recognizer else {}),
+            **({"seer": self.seer.to_json()} if self.seer else {}),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
@@ -304,6 +322,7 @@ class Model:
             changes = self.own.changes.tensors if self.own.changes else {}
             head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.own.head.items()}
             more = self.recognizer.arrays() if self.recognizer else {}
+            more |= {f"{BANDS}{name}": array for name, array in self.seer.bands.arrays().items()} if self.seer else {}
             return head | more | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
         if self.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}

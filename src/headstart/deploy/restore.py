@@ -14,7 +14,8 @@ from headstart import __version__, registry
 from headstart.backbones.base import Provenance
 from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
-from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
+from headstart.deploy.forecasts import Seer
+from headstart.deploy.model import BACKBONE, BANDS, CLASSICAL, HEAD, TABLE, Model
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Recognizer
@@ -80,12 +81,16 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
-    detector = recognizer = None
+    detector = recognizer = seer = None
     head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
     tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
     changes = Changes(tensors) if tensors else None
     if card.get("recognizer") is not None:
         recognizer = _recognizer(card["recognizer"], head, changes, arrays)
+        changes = None
+    if card.get("seer") is not None:
+        bands = {name.removeprefix(BANDS): array for name, array in arrays.items() if name.startswith(BANDS)}
+        seer = Seer.restore(card["seer"], head, changes, bands)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)
@@ -104,6 +109,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         table=table,
         detector=detector,
         recognizer=recognizer,
+        seer=seer,
         stages=tuple(card["stages"]),
         changes=changes,
         classical=classical,
