@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)  # Q = 11 quantiles that a forecast gives
+
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
