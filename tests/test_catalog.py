@@ -336,7 +336,7 @@ def test_every_entry_is_consistent() -> None:
     for name, entry in catalog.ENTRIES.items():
         assert name == entry.name
         assert entry.family in BACKBONES.names()
-        assert entry.modality in {"text", "image", "audio"}
+        assert entry.modality in {"text", "image", "audio", "series"}
         assert entry.package.count("==") == 1
         assert all(len(file.sha256) == 64 for file in entry.files)
         assert entry.files[0].name.endswith((".pth", ".safetensors", "model.bin"))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from headstart import places
-from headstart.backbones import catalog, ctranslate
+from headstart.backbones import catalog, ctranslate, families
 from headstart.backbones.changes import Changes
 from headstart.backbones.mel import log_mel
 from headstart.backbones.resume import Resumable
@@ -362,7 +362,7 @@ def test_the_waveform_is_normalised_as_the_preprocessing_says(tmp_path: Path) ->
 
 def test_every_family_that_the_catalog_knows_is_tested() -> None:
     kinds = {config().model_type for config in WAVES.values()} | {"whisper"}
-    assert kinds == set(catalog.SOUNDS)
+    assert kinds == set(families.SOUNDS)
 
 
 # --- CTranslate2

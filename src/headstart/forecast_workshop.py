@@ -142,7 +142,7 @@ class ForecastWorkshop(HeadWorkshop):
         """Stage -> numbers a state."""
         row = int(self.posed.rows["train"][0])
         inputs = self.backbone.collate([self.items[row]])
-        last = torch.full((1, 1), inputs["scale"].shape[1] - 1)
+        last = torch.full((1, 1), inputs["observed"].shape[1] - 1)
         whole = whole_maps(self.backbone, inputs, range(self.backbone.n_stages))
         return {stage: int(self.backbone.states(one, inputs, last).shape[-1]) for stage, one in whole.items()}
 

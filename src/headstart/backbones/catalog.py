@@ -13,6 +13,7 @@ from typing import Any
 
 from headstart import places
 from headstart.backbones.base import Backbone, Located
+from headstart.backbones.families import family_of
 from headstart.backbones.fetch import SOURCE_FILE, WEIGHTS_FILE, fetch_entry, sha256_of, source_of
 from headstart.errors import BackboneError, did_you_mean, listed
 from headstart.progress import Progress
@@ -36,7 +37,6 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "pretraining.json",  # of `headstart pretrain`
     "panel.json",  # of `headstart pretrain --task forecasting`
 )
-SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 CONTINUED = "pretraining.json"  # in a folder that `headstart pretrain` wrote: what its weights come from
 PANEL = "panel.json"  # in the folder of a network that was pretrained on a panel: what it learnt from
 PADDED = "padded"  # the variant of Whisper on 30 seconds
@@ -133,6 +133,27 @@ def _whisper() -> Entry:
     )
 
 
+def _fracast() -> Entry:
+    files = {
+        "model.safetensors": "0d678f123f3d1f91c5065cca2b5d40eccc469360afc2381b27290486011ded2c",
+        "config.json": "1d7d2cf831f51ae2c5c9bf4cb4d8d4a49ec0085d6d55010814a1aae2a777a5dc",
+    }
+    return Entry(
+        name="fracast-0",
+        modality="series",
+        family="fracast",
+        title="Fracast-0, trained on series of all kinds (ztxtech/fracast-0)",
+        licence="Apache-2.0",
+        size=345_750,
+        n_parameters=85_001,
+        files=tuple(
+            File(name=name, in_package=f"fracast/weights/{name}", sha256=sha256) for name, sha256 in files.items()
+        ),
+        hub="ztxtech/fracast-0",
+        package="fracast==0.1.0",
+    )
+
+
 ENTRIES = {
     entry.name: entry
     for entry in (
@@ -147,6 +168,7 @@ ENTRIES = {
         ),
         _minilm(),
         _whisper(),
+        _fracast(),
     )
 }
 
@@ -196,13 +218,18 @@ def files_of(located: Located) -> list[Path]:
     return [path for path in paths if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)]
 
 
+def _weights(folder: Path) -> list[Path]:
+    """The weight file, or its shards; some folders hold others beside it, such as model.int8.safetensors."""
+    return sorted(path for pattern in HUB_FILES[1:3] for path in folder.glob(pattern))
+
+
 def load_copy(folder: Path) -> Backbone:
     """The backbone of a folder that `copy` filled. BackboneError when it is damaged."""
     try:
         located = Located(**json.loads((folder / COPY).read_text(encoding="utf-8")), folder=folder)
     except (OSError, ValueError, TypeError) as error:
         raise BackboneError(f"{folder} is damaged: {COPY}: {error}. Copy the bundle anew.") from error
-    weights = sorted(folder.glob("model*.safetensors"))
+    weights = _weights(folder)
     has_list = (folder / SOURCE_FILE).exists()
     intact = source_of(folder) is not None if has_list else _sha256_of_all(weights) == located.sha256
     if not intact:
@@ -267,7 +294,7 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
             f"{folder} holds no config.json, so it is not a Hugging Face model. "
             f"Give the folder that `save_pretrained` wrote, or one of {listed(ENTRIES)}."
         )
-    weights = sorted(folder.glob("model*.safetensors"))
+    weights = _weights(folder)
     if not weights:
         raise BackboneError(
             f"{name} holds no model.safetensors. Headstart never unpickles weights: convert them once, where you "
@@ -275,7 +302,7 @@ def _located_folder(name: str, folder: Path, source: str) -> Located:
         )
     return Located(
         name=name,
-        family=_family(folder),
+        family=family_of(folder),
         folder=folder,
         source=source,
         licence=_licence(folder / "README.md"),
@@ -290,18 +317,6 @@ def _padded(located: Located) -> Located:
             f"Give {located.name!r}."
         )
     return replace(located, name=f"{located.name}:{PADDED}", variant=PADDED)
-
-
-def _family(folder: Path) -> str:
-    """The file that can load the folder, by what its config.json says the network is."""
-    try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind, heads = str(saved.get("model_type")), saved.get("architectures") or ()
-    except (OSError, ValueError, AttributeError):
-        return "transformers"  # it says what is wrong
-    if any(str(name).endswith("ForObjectDetection") for name in heads):
-        return "detectors"
-    return SOUNDS.get(kind, "transformers")
 
 
 def _located_continued(name: str, folder: Path, source: str) -> Located:

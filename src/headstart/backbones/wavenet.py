@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from headstart.backbones.base import Located, Provenance, Stage
-from headstart.backbones.causal_scale import N_INPUTS, causally_scaled
 from headstart.backbones.quantile_head import Outlooks, QuantileHead, at
 from headstart.backbones.series import SeriesBackbone
+from headstart.data.causal_scale import N_INPUTS
 from headstart.data.stretches import Stretch
 from headstart.errors import BackboneError
 
@@ -106,18 +106,12 @@ class WaveNet(SeriesBackbone):
         return None if self.own is None else self.own.outlooks
 
     def collate(self, items: Sequence[Stretch]) -> dict[str, Tensor]:
-        """`inputs` (N, T, N_INPUTS), `last`, `centre`, `scale`, `observed` (N, T), `offset`, `steps` (N,).
-
-        Padded at the end.
-        """
-        each = [causally_scaled(np.asarray(item.values), item.season) for item in items]
-        longest = max(len(one.last) for one in each)
-        padded = {name: _stacked([getattr(one, name) for one in each], longest) for name in each[0]._fields[:-1]}
-        padded["scale"] = torch.where(padded["scale"] > 0, padded["scale"], 1.0)
+        """`inputs` (N, T, N_INPUTS) and `observed` (N, T), padded at the end; `steps` (N,) that count."""
+        longest = max(len(item) for item in items)
         return {
-            **padded,
-            "offset": torch.tensor([one.offset for one in each], dtype=torch.float64),
-            "steps": torch.tensor([len(one.last) for one in each]),
+            "inputs": _stacked([item.scaled.inputs for item in items], longest),
+            "observed": _stacked([item.scaled.observed for item in items], longest),
+            "steps": torch.tensor([len(item) for item in items]),
         }
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from headstart.data.causal_scale import Scaled, causally_scaled
 
 LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)  # of the quantiles that are forecast
 MEDIAN = LEVELS.index(0.5)
@@ -16,6 +19,11 @@ class Stretch:
 
     values: np.ndarray  # (T,) float64; NaN where missing
     season: int = 1  # steps after which a pattern comes again; 1 is none
+
+    @cached_property
+    def scaled(self) -> Scaled:
+        """In units of what came before each step."""
+        return causally_scaled(np.asarray(self.values, dtype=np.float64), self.season)
 
     def __len__(self) -> int:
         """How many steps there are, missing ones counted."""

@@ -113,8 +113,9 @@ class _Seer:
             end=self.panel.n_steps,
             covariates=self.units.covariates(self.panel, self.outlooks),
         )
-        inputs = self.backbone.collate([stretch_of(self.panel, piece) for piece in pieces])
-        ahead, _ = histories.ahead(pieces, inputs, [piece.within for piece in pieces])
+        opened = [stretch_of(self.panel, piece) for piece in pieces]
+        inputs = self.backbone.collate(opened)
+        ahead, _ = histories.ahead(pieces, opened, [piece.within for piece in pieces])
         output = whole_maps(self.backbone, inputs, (self.outlooks.stage,))[self.outlooks.stage].float()
         relative = self.network.read(self.backbone, output, inputs, ahead).double()
         found = ahead.anchor[..., None] + relative * ahead.scale[..., None, None]
@@ -125,7 +126,7 @@ class _Seer:
 def _own(backbone: SeriesBackbone, panel: Panel, pieces: Sequence[Piece], horizon: int) -> list[np.ndarray]:
     """(1, H, Q) of each piece, a window, as the backbone was pretrained to forecast."""
     inputs = backbone.collate([stretch_of(panel, piece) for piece in pieces])
-    last = inputs["scale"].shape[1] - 1
+    last = inputs["observed"].shape[1] - 1
     with torch.inference_mode():
         found = backbone.own_forecast(inputs, torch.full((len(pieces), 1), last), horizon)
     values = np.sort(found.double().numpy(force=True), axis=-1)

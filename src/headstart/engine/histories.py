@@ -66,6 +66,11 @@ def stretch_of(panel: Panel, piece: Piece) -> Stretch:
     return Stretch(panel.values[piece.series, piece.start : int(piece.origins[-1]) + 1], panel.season)
 
 
+def drawn(origins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Some of the origins, each once, in order."""
+    return np.sort(rng.choice(origins, min(DRAWN, len(origins)), replace=False))
+
+
 class Ahead(NamedTuple):
     """What a head reads besides states, and what it is to say. (A named tuple: Lightning moves one to a device.)"""
 
@@ -134,36 +139,43 @@ class Histories:
         pieces = [self.pieces[row] for row in rows]
         chosen = [piece.within for piece in pieces]
         if draw is not None:
-            chosen = [np.sort(rng.choice(own, min(DRAWN, len(own)), replace=False)) for own, rng in zip(chosen, draw, strict=True)]
+            chosen = [drawn(own, rng) for own, rng in zip(chosen, draw, strict=True)]
         opened = [self.items[row] for row in rows]
-        network = self.backbone.collate(opened)
         maps = None
         if self.views:
-            each = self.views[0].rows(rows)
-            maps = {stage: stacked(some) for stage, some in each.items()}
-        ahead, counted = self.ahead(pieces, network, chosen)
-        return Batch({"network": network, "ahead": ahead}, maps, self._outcomes(pieces, network, ahead, counted))
+            maps = {stage: stacked(some) for stage, some in self.views[0].rows(rows).items()}
+        ahead, counted = self.ahead(pieces, opened, chosen)
+        truth = self._outcomes(pieces, opened, ahead, counted)
+        return Batch({"network": self.backbone.collate(opened), "ahead": ahead}, maps, truth)
 
     def ahead(
-        self, pieces: Sequence[Piece], network: Mapping[str, Tensor], chosen: Sequence[np.ndarray]
+        self, pieces: Sequence[Piece], opened: Sequence[Stretch], chosen: Sequence[np.ndarray]
     ) -> tuple[Ahead, Tensor]:
         """(what a head reads around these origins of the pieces, which of them (N, K) are not padding)."""
-        most = max(len(own) for own in chosen)
-        shifts = self.shifts(pieces, network)
+        most, shifts = max(len(own) for own in chosen), self.shifts(opened)
         own = [np.pad(own, (0, most - len(own)), mode="edge") + by for own, by in zip(chosen, shifts, strict=True)]
         origins = torch.from_numpy(np.stack(own))
         counted = torch.arange(most) < torch.tensor([len(own) for own in chosen])[:, None]
-        around = look_around(dict(network), origins, self.outlooks)
+        around = look_around(self._scaled(opened, shifts), origins, self.outlooks)
         beside = self._beside(pieces, shifts, origins, around.anchored)
-        anchor = around.anchor.double() + network["offset"][:, None, None]
+        offset = torch.tensor([one.scaled.offset for one in opened], dtype=torch.float64)
+        anchor = around.anchor.double() + offset[:, None, None]
         return Ahead(origins, around.phases, around.raw, beside, anchor, around.scale), counted
 
-    def shifts(self, pieces: Sequence[Piece], network: Mapping[str, Tensor]) -> list[int]:
-        """How many steps of padding stand before each piece: windows end where their batch ends."""
-        if self.backbone.dense:
-            return [0] * len(pieces)
-        n_steps = network["scale"].shape[1]
-        return [n_steps - 1 - int(piece.within[-1]) for piece in pieces]
+    def _scaled(self, opened: Sequence[Stretch], shifts: Sequence[int]) -> dict[str, Tensor]:
+        """`last`, `centre` and `scale` (N, T) of stretches that begin after so many steps of padding."""
+        longest = max(len(one) + shift for one, shift in zip(opened, shifts, strict=True))
+        found = {}
+        for name, padding in (("last", 0.0), ("centre", 0.0), ("scale", 1.0)):
+            rows = np.full((len(opened), longest), padding, dtype=np.float32)
+            for row, one, shift in zip(rows, opened, shifts, strict=True):
+                row[shift : shift + len(one)] = getattr(one.scaled, name)
+            found[name] = torch.from_numpy(rows)
+        return found
+
+    def shifts(self, opened: Sequence[Stretch]) -> list[int]:
+        """How many steps of padding stand before each stretch: windows are as long as the context, and end there."""
+        return [0 if self.backbone.dense else self.backbone.context - len(one) for one in opened]
 
     def _beside(
         self, pieces: Sequence[Piece], shifts: Sequence[int], origins: Tensor, anchored: Tensor
@@ -178,12 +190,12 @@ class Histories:
         return torch.from_numpy(np.stack(each).astype(np.float32))
 
     def _outcomes(
-        self, pieces: Sequence[Piece], network: Mapping[str, Tensor], ahead: Ahead, counted: Tensor
+        self, pieces: Sequence[Piece], opened: Sequence[Stretch], ahead: Ahead, counted: Tensor
     ) -> Outcomes:
         origins, steps = ahead.origins.numpy(), np.arange(1, self.outlooks.horizon + 1)
         values = self.panel.values
         each = []
-        for piece, shift, own in zip(pieces, self.shifts(pieces, network), origins, strict=True):
+        for piece, shift, own in zip(pieces, self.shifts(opened), origins, strict=True):
             when = piece.start - shift + own[:, None] + steps
             found = values[piece.series, np.minimum(when, self.end - 1)]
             each.append(np.where(when < self.end, found, np.nan))

@@ -1,0 +1,28 @@
+"""Which file of this folder can load a model, by what its config.json says the network is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
+
+
+def family_of(folder: Path) -> str:
+    """The file's name; "transformers", which says what is wrong, for what nothing else takes."""
+    try:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, heads = str(saved.get("model_type")), saved.get("architectures") or ()
+    except (OSError, ValueError, AttributeError):
+        return "transformers"
+    if any(str(name).endswith("ForObjectDetection") for name in heads):
+        return "detectors"
+    return "fracast" if is_fracast(saved) else SOUNDS.get(kind, "transformers")
+
+
+def is_fracast(saved: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of Fracast, which has no `model_type`."""
+    model = saved.get("model")
+    return isinstance(model, dict) and model.get("family") == "fracast"
