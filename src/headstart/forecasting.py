@@ -18,7 +18,7 @@ import numpy as np
 
 from headstart import adapt, adapt_head, places, registry
 from headstart.adapt import Chosen
-from headstart.data.audit import Finding
+from headstart.backbones import catalog
 from headstart.data.audit_panel import audit_panel
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import Outlook, Windows, look_ahead
@@ -26,15 +26,15 @@ from headstart.data.panel import Panel
 from headstart.data.read_panel import read_panel
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
-from headstart.deploy.forecasts import Seer, history_bytes, tested_table
+from headstart.deploy.forecasts import HISTORY, Seer, history_bytes, tested_table
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import table_bytes
 from headstart.errors import PlanError
-from headstart.evidence.bands import Bands, Past
+from headstart.evidence.bands import Bands, Seen
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.blocks import BlockScales, layout
-from headstart.evidence.forecast_verdict import Rivals, claim_for
-from headstart.evidence.forecasts import measure_forecasts
+from headstart.evidence.forecast_verdict import Contest, forecast_claim
+from headstart.evidence.forecasts import Shown, measure_forecasts
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import DataSummary, Record, library_versions
 from headstart.evidence.weigh import MODEL, SCRATCH, primary_first, weigh_systems
@@ -46,7 +46,7 @@ from headstart.progress import Progress
 from headstart.report.html import render
 from headstart.series_pretraining import STEPS, key_of, pretrain
 from headstart.tasks.base import Metric
-from headstart.tasks.forecasting import Forecasting
+from headstart.tasks.forecasting import Forecasting, outcomes
 from headstart.wishes import Wishes
 from headstart.workshop import load_backbones
 
@@ -139,10 +139,11 @@ def fit(
     scratch = adapt_head.from_scratch(shop, chosen, wishes)
     found = beside(shop, chosen, scratch, wishes)
     with progress.step("evaluate"):
-        evidence = evaluate(found, metrics, metric)
+        contest = contest_of(found, metrics, metric)
+        evidence = weigh_systems(contest.scales, contest.y, contest.systems, forecast_claim(contest))
     with progress.step("report"):
-        record = told(found, findings, evidence, asked, out)
-        model = assemble(found, record)
+        record = told(found, contest, evidence, asked)
+        model = assemble(found, record, asked)
     if out is not None:
         model.save(out)
     shop.trials.forget()
@@ -260,11 +261,9 @@ def beside(shop: ForecastWorkshop, chosen: Chosen, scratch: SolvedHead | None, w
     gain, _ = shop.judge.gain_over(val.classical[best], val.network)
     ships = wishes.plan.ships == "classical" if wishes.plan is not None else not wishes.overruled and gain > 0
     raw = all_of(test_windows, shop.scores_of(chosen.solved.trained, test_windows), in_test)
-    bands = {name: Bands.of(val.y, one, val.windows.series) for name, one in val.systems.items()}
-    corrected = {
-        name: bands[name].corrected(one, Past.of(raw.y, one, raw.windows.series, raw.windows.origins))
-        for name, one in raw.systems.items()
-    }
+    bands = {name: Bands.fit(seen(val, one)) for name, one in val.systems.items()}
+    at_test = raw.windows.series, raw.windows.origins
+    corrected = {name: bands[name].corrected(one, *at_test, seen(raw, one)) for name, one in raw.systems.items()}
     return Found(
         shop=shop,
         chosen=chosen,
@@ -289,3 +288,181 @@ def classical(outlook: Outlook, windows: Windows, until: int, names: Sequence[st
         until=until,
     )
     return run.run_all(asked, names, tick)
+
+
+def seen(split: Forecasts, forecasts: np.ndarray) -> Seen:
+    """One system's forecasts of a split, and what came of them."""
+    return Seen(
+        forecasts=forecasts,
+        outcomes=outcomes(split.y),
+        series=split.windows.series,
+        origins=split.windows.origins,
+    )
+
+
+def title_of(found: Found) -> str:
+    """The adapted network, for people, where it is not what ships."""
+    shop = found.shop
+    names = [stage.name for stage in shop.backbone.stages]
+    return f"{short_name(shop)}, {adapt.title_of(found.chosen.solved.strategy, names)}"
+
+
+def short_name(shop: ForecastWorkshop) -> str:
+    """The backbone's name; of a network that was pretrained on a source, that it was."""
+    name = str(shop.backbone.provenance.name)
+    return "the pretrained network" if f"{places.home() / BACKBONES}" in name else name
+
+
+def contest_of(found: Found, metrics: tuple[Metric, ...], asked_for: str | None) -> Contest:
+    """All systems on the test; the one that ships is the model."""
+    shop, test = found.shop, found.test
+    adapted = title_of(found) if found.ships_classical else MODEL
+    systems = {MODEL: test.classical[found.best] if found.ships_classical else test.network}
+    systems |= {adapted: test.network} if found.ships_classical else {}
+    systems |= {title: one for title, one in test.classical.items() if not (found.ships_classical and title == found.best)}
+    systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
+    return Contest(
+        task=shop.posed.task,
+        scales=scales_of(shop.posed.outlook, test.windows, metrics, asked_for, shop.seed),
+        y=test.y,
+        systems=systems,
+        rival=found.best,
+        adapted=adapted,
+        scratch_epochs=None if found.scratch is None else found.scratch.strategy.settings()["epochs"],
+    )
+
+
+def told(
+    found: Found, contest: Contest, evidence: Evidence, asked: Asked
+) -> Record:
+    """Everything that this fit has to say."""
+    shop, posed = found.shop, found.shop.posed
+    outlook, test = posed.outlook, found.test
+    metric = next(one for one in contest.scales.metrics if one.name == evidence.primary)
+    shown = Shown(
+        panel=outlook.panel,
+        series=test.windows.series,
+        origins=test.windows.origins,
+        splits=splits_of(outlook),
+        fallbacks=found.fallbacks,
+    )
+    ships = found.ships_classical
+    return Record(
+        data=summarise(outlook),
+        findings=posed.findings,
+        task=posed.task,
+        plan=plan_of(found),
+        provenance=shop.backbone.provenance,
+        evidence=evidence,
+        test=TestResult(
+            y=test.y,
+            scores=contest.systems[MODEL],
+            naive=test.classical[posed.task.naive_title] if posed.task.naive_title in test.classical else test.network,
+            classical=test.classical[found.best],
+            transfer=test.network if ships else None,
+            scratch=test.scratch,
+            scratch_epochs=contest.scratch_epochs,
+            ships_classical=ships,
+        ),
+        mistakes=(),
+        seconds=dict(shop.progress.seconds),
+        command=command(found, asked, evidence.primary),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=library_versions(),
+        forecasts=measure_forecasts(contest, metric, shown),
+    )
+
+
+def plan_of(found: Found) -> Plan:
+    """What was decided, and why."""
+    plan = adapt_head.plan_of(found.shop, found.chosen, found.scratch, found.best)
+    return replace(plan, ships="classical" if found.ships_classical else "transfer")
+
+
+def splits_of(outlook: Outlook) -> dict[str, str]:
+    """Where in time the parts begin, for people."""
+    panel = outlook.panel
+    return {
+        "learnt from": _day(panel, 0),
+        "chosen on": _day(panel, outlook.val_from),
+        "tested on": _day(panel, outlook.test_from),
+        "until": _day(panel, panel.n_steps - 1),
+    }
+
+
+def summarise(outlook: Outlook) -> DataSummary:
+    """What was read, and how many forecasts each split holds."""
+    panel = outlook.panel
+    return DataSummary(
+        name=panel.name,
+        source=panel.source,
+        modality="series",
+        task="forecasting",
+        label_name=panel.target_name,
+        n={name: len(outlook.windows(name)) for name in ("train", "val", "test")},
+        class_counts={},
+        notes=panel.notes,
+    )
+
+
+def command(found: Found, asked: Asked, metric: str) -> str:
+    """The command line that makes the run again; "" for data in memory."""
+    panel, reading = found.shop.posed.outlook.panel, asked.reading
+    source = None if asked.source is None else asked.source.source if isinstance(asked.source, Panel) else str(asked.source)
+    if any(one.endswith(" in memory") for one in (panel.source, source or "")):
+        return ""
+    words = ["headstart", "fit", panel.source, "--horizon", str(asked.horizon)]
+    words += ["--source", source] if source else []
+    words += ["--test-steps", str(asked.test_steps)] if asked.test_steps is not None else []
+    options = {"--time": reading.time, "--series": reading.series, "--label": reading.target}
+    options |= {"--frequency": reading.frequency, "--season": reading.season}
+    for option, value in options.items():
+        words += [option, str(value)] if value is not None else []
+    words += [part for name in reading.known for part in ("--known", name)]
+    words += [part for name in reading.static for part in ("--static", name)]
+    words += ["--as", reading.as_] if reading.as_ != "levels" else []
+    words += [] if source else ["--backbone", found.shop.backbone.provenance.name]
+    return shlex.join([*words, "--metric", metric, "--seed", str(found.shop.seed)])
+
+
+def assemble(found: Found, record: Record, asked: Asked) -> Model:
+    """The model with the files of its run folder, ready to be saved."""
+    shop, posed = found.shop, found.shop.posed
+    panel, ships = posed.outlook.panel, found.ships_classical
+    names = {registry.FORECASTERS.get(name).title: name for name in registry.FORECASTERS.names()}
+    seer = Seer(
+        bands=found.bands[found.shipped],
+        network=None if ships else found.chosen.solved.trained,
+        classical=names[found.best] if ships else None,
+        reading=replace(asked.reading, frequency=panel.frequency or None, season=panel.season, as_=panel.as_),
+        panel=panel,
+    )
+    table = tested_table(panel, found.test.windows, found.test.y, record.test.scores)
+    return Model(
+        task=posed.task,
+        modality=posed.modality,
+        seer=seer,
+        plan=record.plan,
+        provenance=shop.backbone.provenance,
+        fingerprint=shop.backbone.fingerprint,
+        evidence=record.evidence,
+        columns=dict(panel.columns),
+        files={
+            "metrics.json": artifact.to_bytes(record.to_json()),
+            "predictions.parquet": table_bytes(table),
+            HISTORY: history_bytes(panel),
+            "report.html": render(record).encode(),
+            "README.md": model_card(record).encode(),
+            **backbone_files(shop),
+        },
+        _pretrained=shop.backbone,
+    )
+
+
+def backbone_files(shop: ForecastWorkshop) -> dict[str, bytes]:
+    """A network that was pretrained on the user's own source goes along with the run: it is small, and has no home."""
+    folder = Path(shop.backbone.provenance.name)
+    if folder.parent != places.home() / BACKBONES:
+        return {}
+    located = catalog.locate(str(folder), shop.progress)
+    return {f"{catalog.BUNDLED}/{name}": content for name, content in catalog.copied(located).items()}

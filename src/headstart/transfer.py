@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import detection, inductive, traditional, transcription, transductive
+from headstart import detection, forecasting, inductive, traditional, transcription, transductive
 from headstart.data.columns import ROWS
+from headstart.data.layouts import PanelReading
+from headstart.data.panel import Panel
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
 from headstart.domains import read_target
@@ -26,6 +28,9 @@ def fit(
     to: Any = None,
     target_labels: str | None = None,
     source: Any = None,
+    horizon: int | None = None,
+    test_steps: int | None = None,
+    reading: PanelReading | None = None,
     backbone: str | Sequence[str] | None = None,
     strategy: str | None = None,
     freeze: int | None = None,
@@ -57,6 +62,10 @@ def fit(
     A plain table is learnt row by row, and `source` is another table with the same label to carry over from: a Dataset,
     or anything that `read` takes. The target may then have few labels, or none; `strategy` names one way of
     `headstart.tables` (default: several, weighed by cross-validation on the target's labels).
+
+    With `horizon`, `data` are series (a Panel, or anything that `read_panel` takes, as `reading` says), and so many
+    steps ahead are forecast; `source` is then a panel to pretrain on first, and `test_steps` how many of the latest
+    steps are the test.
     HeadstartError says what to do when something does not fit.
     """
     progress = progress or Progress()
@@ -72,6 +81,15 @@ def fit(
         scratch=scratch,
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
     )
+    if horizon is not None or isinstance(data, Panel):
+        asked = forecasting.Asked(
+            horizon=_steps(horizon), source=source, test_steps=test_steps, reading=reading or PanelReading()
+        )
+        if to is not None:
+            raise PlanError("--to adapts to an unlabelled target. Series are carried over with --source PANEL.")
+        return forecasting.fit(
+            data, wishes, asked, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
+        )
     if target_labels is not None and to is None:
         raise PlanError("--target-labels names labels of a target, but there is none. Name it with --to.")
     if source is not None and to is not None:
@@ -103,3 +121,10 @@ def fit(
             dataset, target, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress
         )
     return inductive.fit(dataset, wishes, backbone=backbone, metric=metric, seed=seed, out=folder, progress=progress)
+
+
+def _steps(horizon: int | None) -> int:
+    """The horizon; PlanError where there is none."""
+    if horizon is None:
+        raise PlanError("Series are to be forecast, but how far ahead is not said. Give --horizon N (horizon=N).")
+    return horizon

@@ -207,8 +207,17 @@ def copy(located: Located, folder: Path) -> None:
     folder.mkdir(parents=True)
     for path in files_of(located):
         shutil.copyfile(path, folder / path.name)  # follows the links of the hub's cache
+    (folder / COPY).write_bytes(_known(located))
+
+
+def copied(located: Located) -> dict[str, bytes]:
+    """The content of such a folder, by file name."""
+    return {**{path.name: path.read_bytes() for path in files_of(located)}, COPY: _known(located)}
+
+
+def _known(located: Located) -> bytes:
     known = {name: value for name, value in vars(located).items() if name != "folder"}
-    (folder / COPY).write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+    return json.dumps(known, indent=1, ensure_ascii=False).encode()
 
 
 def files_of(located: Located) -> list[Path]:

@@ -17,7 +17,7 @@ from headstart.data.read_panel import read_panel
 from headstart.data.stretches import LEVELS, MEDIAN
 from headstart.engine.forecaster import Forecaster
 from headstart.errors import DataError, PlanError
-from headstart.evidence.bands import Bands, Past
+from headstart.evidence.bands import Bands, Seen
 from headstart.forecasters import run
 from headstart.progress import Progress
 from headstart.tasks.forecasting import Forecasting
@@ -54,7 +54,7 @@ class Seer:
         return {} if self.network is None else self.network.head
 
     def to_json(self) -> dict[str, Any]:
-        """All but tensors and arrays, as plain JSON values."""
+        """All but the tensors, as plain JSON values."""
         return {
             "network": self.network.to_json() if self.network else None,
             "classical": self.classical,
@@ -64,12 +64,12 @@ class Seer:
         }
 
     @classmethod
-    def restore(cls, saved: Mapping[str, Any], head: Mapping[str, Any], changes: Any, arrays: Mapping[str, Any]) -> Seer:
-        """The inverse of `to_json`, with the tensors, and the bands' arrays."""
+    def restore(cls, saved: Mapping[str, Any], head: Mapping[str, Any], changes: Any) -> Seer:
+        """The inverse of `to_json`, with the tensors."""
         reading = {**saved["reading"], "known": tuple(saved["reading"]["known"])}
         reading["static"] = tuple(saved["reading"]["static"])
         return cls(
-            bands=Bands.restore(saved["bands"], arrays),
+            bands=Bands.from_json(saved["bands"]),
             network=Forecaster.restore(saved["network"], head, changes) if saved["network"] else None,
             classical=saved["classical"],
             reading=PanelReading(**reading),
@@ -102,10 +102,9 @@ class Seer:
         before = windows_at(panel, origins, horizon) if len(origins) else Windows(np.arange(0), np.arange(0))
         now = Windows(np.arange(len(panel)), np.full(len(panel), end))
         found = self.said(model, panel, now, progress)
-        if not len(before):
-            return self.bands.corrected(found, now.series, now.origins)
-        earlier = self.said(model, panel, before, progress)
-        past = Past(truth=outcomes_of(panel, before, horizon), forecasts=earlier, series=before.series, origins=before.origins)
+        earlier = self.said(model, panel, before, progress) if len(before) else found[:0]
+        known = outcomes_of(panel, before, horizon)
+        past = Seen(forecasts=earlier, outcomes=known, series=before.series, origins=before.origins)
         return self.bands.corrected(found, now.series, now.origins, past)
 
 

@@ -41,7 +41,7 @@ from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead, LinearTask, Task, one_each
 
 # what the arrays of model.safetensors belong to
-BACKBONE, CLASSICAL, TABLE, HEAD, BANDS = "backbone.", "classical.", "table.", "head.", "bands."
+BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
 
 
 @dataclass
@@ -322,7 +322,6 @@ class Model:
             changes = self.own.changes.tensors if self.own.changes else {}
             head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.own.head.items()}
             more = self.recognizer.arrays() if self.recognizer else {}
-            more |= {f"{BANDS}{name}": array for name, array in self.seer.bands.arrays().items()} if self.seer else {}
             return head | more | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
         if self.classical is not None:
             return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}

@@ -15,7 +15,7 @@ from headstart.backbones.base import Provenance
 from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
 from headstart.deploy.forecasts import Seer
-from headstart.deploy.model import BACKBONE, BANDS, CLASSICAL, HEAD, TABLE, Model
+from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Recognizer
@@ -89,8 +89,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         recognizer = _recognizer(card["recognizer"], head, changes, arrays)
         changes = None
     if card.get("seer") is not None:
-        bands = {name.removeprefix(BANDS): array for name, array in arrays.items() if name.startswith(BANDS)}
-        seer = Seer.restore(card["seer"], head, changes, bands)
+        seer = Seer.restore(card["seer"], head, changes)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)

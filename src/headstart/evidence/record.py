@@ -16,6 +16,7 @@ from headstart.evidence import words
 from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import BoxEvidence
+from headstart.evidence.forecasts import ForecastEvidence
 from headstart.evidence.gap import Clouds
 from headstart.evidence.mishearings import SpeechEvidence, Utterance
 from headstart.evidence.plan import Plan
@@ -74,6 +75,7 @@ class Record:
     boxes: BoxEvidence | None = None  # of a detector, beside its metrics
     slips: tuple[Slip, ...] = ()  # its worst ones, as pictures
     speech: SpeechEvidence | None = None  # of a recogniser, beside its metrics
+    forecasts: ForecastEvidence | None = None  # of a forecaster, beside its metrics
     utterances: tuple[Utterance, ...] = ()  # those with the most errors
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +97,7 @@ class Record:
             **({"adaptation": self.adaptation.to_json()} if self.adaptation else {}),
             **({"tables": asdict(self.tables)} if self.tables else {}),
             **({"boxes": self.boxes.to_json()} if self.boxes else {}),
+            **({"forecasts": self.forecasts.to_json()} if self.forecasts else {}),
             **({"speech": self.speech.to_json()} if self.speech else {}),
         }
 
