@@ -235,3 +235,15 @@ def _signs(change: np.ndarray, foretold: np.ndarray) -> Sums:
     moved = np.isfinite(change) & (change != 0)
     right = np.where(foretold == 0, 0.5, np.sign(foretold) == np.sign(change))
     return np.where(moved, right, 0.0).sum(axis=1), moved.sum(axis=1).astype(np.float64)
+
+
+def coverage(band: str) -> Metric:
+    """The share of outcomes within a band of BANDS, its ends included."""
+    low, high = BANDS[band]
+
+    def sums(y: np.ndarray, scores: np.ndarray) -> Sums:
+        truth = outcomes(y)
+        inside = (truth >= scores[..., low]) & (truth <= scores[..., high])  # never where it is NaN
+        return inside.sum(axis=1).astype(np.float64), np.isfinite(truth).sum(axis=1).astype(np.float64)
+
+    return Metric(f"coverage_{band}", f"coverage of the {band} % band", "higher", _measure(sums), proportion=True)
