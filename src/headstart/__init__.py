@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.clustering import cluster
     from headstart.data.dataset import Dataset
+    from headstart.data.layouts import PanelReading
+    from headstart.data.panel import Panel
+    from headstart.data.read_panel import read_panel
     from headstart.deploy.model import Model
     from headstart.deploy.restore import load
     from headstart.errors import HeadstartError
@@ -33,6 +36,8 @@ _HOME = {
     "Dataset": "headstart.data.dataset",
     "HeadstartError": "headstart.errors",
     "Model": "headstart.deploy.model",
+    "Panel": "headstart.data.panel",
+    "PanelReading": "headstart.data.layouts",
     "TableTransferClassifier": "headstart.table_estimators",
     "TableTransferRegressor": "headstart.table_estimators",
     "TransferClassifier": "headstart.estimators",
@@ -42,12 +47,15 @@ _HOME = {
     "load": "headstart.deploy.restore",
     "pretrain": "headstart.pretraining",
     "read": "headstart.problem",
+    "read_panel": "headstart.data.read_panel",
 }
 
 __all__ = [
     "Dataset",
     "HeadstartError",
     "Model",
+    "Panel",
+    "PanelReading",
     "TableTransferClassifier",
     "TableTransferRegressor",
     "TransferClassifier",
@@ -57,6 +65,7 @@ __all__ = [
     "load",
     "pretrain",
     "read",
+    "read_panel",
 ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SERIES = {"headstart-wavenet": "wavenet"}  # model_type: its file
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 
 
@@ -19,7 +20,7 @@ def family_of(folder: Path) -> str:
         return "transformers"
     if any(str(name).endswith("ForObjectDetection") for name in heads):
         return "detectors"
-    return "fracast" if is_fracast(saved) else SOUNDS.get(kind, "transformers")
+    return "fracast" if is_fracast(saved) else (SOUNDS | SERIES).get(kind, "transformers")
 
 
 def is_fracast(saved: Mapping[str, Any]) -> bool:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.stretches import LEVELS as LEVELS
 from headstart.errors import DataError
 from headstart.tasks.base import Metric, Task, Weights
 
-LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 MIDDLE = LEVELS.index(0.5)
 BANDS = {"80": (LEVELS.index(0.1), LEVELS.index(0.9)), "95": (0, len(LEVELS) - 1)}  # band -> columns of its ends
 ROWS_AT_ONCE = 128  # resamples that are multiplied together, so that a large B needs little memory
