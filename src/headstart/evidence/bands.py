@@ -21,7 +21,7 @@ import numpy as np
 from headstart.tasks.forecasting import LEVELS, MIDDLE
 
 RATE = 0.02
-LEAST, MOST = 0.2, 5.0  # of a factor
+LEAST, MOST = 0.1, 10.0  # of a factor
 ENOUGH = 200  # scores that a factor is taken of; steps are put together until there are so many
 MISSES = np.array([min(level, 1 - level) for level in LEVELS])  # (Q,) share of outcomes beyond each level
 
