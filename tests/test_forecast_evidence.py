@@ -183,20 +183,24 @@ def test_no_outcome_after_the_origin_moves_a_band() -> None:
     assert (bands.corrected(*asked, past) != bands.corrected(*asked, other)).any()
 
 
-def test_following_is_the_recursion_written_out() -> None:
+@pytest.mark.parametrize(("stride", "rate"), [(1, 0.02), (2, 0.04), (9, 0.1)])
+def test_following_is_the_recursion_written_out(stride: int, rate: float) -> None:
     past = seen(12, 1.0, n_series=1)
+    past = replace(past, origins=past.origins * stride)
     past.outcomes[3, 1] = np.nan
     bands = Bands(factors=np.full((H, len(LEVELS)), 1.3))
-    step, column, origin = 1, 9, 11
+    step, column = 1, 9
     found = scores(past.forecasts, past.outcomes)[:, step, column]
     held: list[float] = []
     factor = np.log(1.3)
-    for now in range(origin + 1):
-        known = now - step - 1
-        if known >= 0 and np.isfinite(found[known]):
-            factor += 0.02 * ((found[known] > np.exp(held[known])) - 0.1)
+    learnt = 0
+    for origin in past.origins:
+        while past.origins[learnt] + step + 1 <= origin:
+            if np.isfinite(found[learnt]):
+                factor += rate * ((found[learnt] > np.exp(held[learnt])) - 0.1)
+            learnt += 1
         held.append(factor)
-    corrected = bands.corrected(past.forecasts[-1:], np.array([0]), np.array([origin]), past)
+    corrected = bands.corrected(past.forecasts[-1:], np.array([0]), past.origins[-1:], past)
     expected = past.forecasts[-1, step, column] * np.exp(factor)
     assert corrected[0, step, column] == pytest.approx(expected)
 

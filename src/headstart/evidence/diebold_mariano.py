@@ -33,7 +33,8 @@ class DieboldMariano:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> DieboldMariano:
         """The inverse of `to_json`."""
-        return cls(**{name: math.nan if value is None else value for name, value in saved.items()})
+        undefined = {name: math.nan for name, value in saved.items() if value is None}
+        return cls(**{**saved, **undefined})
 
 
 def diebold_mariano(loss: np.ndarray, rival: np.ndarray, found: Layout) -> DieboldMariano:
