@@ -62,6 +62,11 @@ class Against(NamedTuple):
         """Beyond the interval, and by the test."""
         return self.gain.high < 0 and self.test.p < LEVEL
 
+    @property
+    def turned(self) -> Against:
+        """The same with less being better, to say by how much it is worse."""
+        return Against(Score(-self.gain.value, -self.gain.high, -self.gain.low), self.test)
+
     def said(self) -> str:
         """'0.02 (0.01 to 0.03), Diebold-Mariano p = 0.003'."""
         return f"{words.score(self.gain)}, Diebold-Mariano {p_value(self.test.p)}"
@@ -124,11 +129,6 @@ def _sentence(contest: Contest, metric: Metric, own: Score, found: dict[str, Aga
         f"{metric.title} {words.score(own)} on {words.count(len(contest.y))} test windows of {n_series} series "
         f"from {words.count(layout.n_origins)} origin{'s' * (layout.n_origins != 1)}"
     )
-    opening = {
-        True: "Transfer paid",
-        False: "Transfer did not pay here",
-        None: "It cannot be told whether transfer paid",
-    }
     few = ""
     if contest.scales.n_groups < FEW_GROUPS:
         few = f", but these make {layout.n_units} {layout.unit} only, too few for an interval to be trusted"
@@ -139,7 +139,7 @@ def _sentence(contest: Contest, metric: Metric, own: Score, found: dict[str, Aga
         epochs = contest.scratch_epochs
         trained = f" ({epochs} epoch{'s' * (epochs != 1)})" if epochs else ""
         scratch = f"; {_beside(found[SCRATCH], f'the same network from scratch{trained}')}"
-    return f"{opening}: {said}{few}; {beside}{scratch}."
+    return f"{OPENINGS[paid]}: {said}{few}; {beside}{scratch}."
 
 
 def _beside(one: Against, rival: str) -> str:
@@ -147,19 +147,21 @@ def _beside(one: Against, rival: str) -> str:
     if one.better:
         return f"better than {rival} by {one.said()}"
     if one.worse:
-        gain = one.gain
-        return f"worse than {rival} by {Against(Score(-gain.value, -gain.high, -gain.low), one.test).said()}"
+        return f"worse than {rival} by {one.turned.said()}"
     return f"the difference to {rival} is {one.said()}"
 
 
 def _walk(contest: Contest, walk: Against) -> str:
     """Always: whether it is better than to repeat the last value, which is what a random walk allows."""
-    which = "the last value stays"
-    if not walk.better:
-        return f"It does not beat the random walk (that {which}): the difference is {walk.said()}."
-    if contest.scales.n_groups < FEW_GROUPS:
-        return f"Whether it beats the random walk (that {which}) cannot be told either: by {walk.said()}."
-    return f"It beats the random walk (that {which}) by {walk.said()}."
+    few = contest.scales.n_groups < FEW_GROUPS
+    if walk.gain.low <= 0 or walk.test.p >= LEVEL:
+        said = f"it is worse by {walk.turned.said()}" if walk.worse and not few else f"the difference is {walk.said()}"
+        return f"It does not beat the random walk (the last value stays): {said}."
+    if few or np.isnan(walk.test.p):
+        return (
+            f"Whether it beats the random walk (the last value stays) cannot be told: the difference is {walk.said()}."
+        )
+    return f"It beats the random walk (the last value stays) by {walk.said()}."
 
 
 def _direction(contest: Contest, own: Scores) -> str:
