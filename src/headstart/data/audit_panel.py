@@ -52,7 +52,7 @@ def _when(panel: Panel, step: int) -> str:
 
 
 def _leaks(panel: Panel) -> Iterator[Finding]:
-    """Covariates that tell the target's own value, of the same step or of one to come, and so cannot be known before."""
+    """Covariates that tell the target's value of the same step or of one to come, and so cannot be known before."""
     for name, covariate in panel.known.items():
         leads = [one for row in range(len(panel)) if (one := told(covariate[row], panel.values[row])) is not None]
         hit = [one for one in leads if one[1]]
@@ -63,9 +63,9 @@ def _leaks(panel: Panel) -> Iterator[Finding]:
         share = float(np.median([r2 for _, _, r2 in hit]))
         when = "of the same step" if lead == 0 else f"{lead} step{'s' * (lead != 1)} later"
         text = (
-            f"Covariate {name!r} all but tells the target's value {when} (its changes explain {100 * share:.0f} % of the "
-            f"target's, in {_count(len(hit))} of {len(leads):,}), far better than the past does. If it is not really "
-            "known before, every score here is too good to be true: take it out of --known, or give it as late as it "
+            f"Covariate {name!r} all but tells the target's value {when} (its changes explain {100 * share:.0f} % of "
+            f"the target's, in {_count(len(hit))} of {len(leads):,}), far better than the past does. If it is not "
+            "really known before, every score here is too good to be true: take it out of --known, or give it as late as it "
             "is known."
         )
         yield Finding(kind="leak", severity="warning", text=text, examples=(name,))
@@ -118,8 +118,9 @@ def _gaps(panel: Panel) -> Iterator[Finding]:
     n_inside = sum(len(_inside(one)) for one in panel.values)
     share = n_missing.sum() / n_inside
     text = (
-        f"{_count(int((n_missing > 0).sum()))} of {len(panel):,} have gaps: {n_missing.sum():,} steps ({100 * share:.1f} "
-        f"%) lack a value, at most {longest[row]:,} in a row ({panel.ids[row]}). They stay missing; nothing is filled in."
+        f"{_count(int((n_missing > 0).sum()))} of {len(panel):,} have gaps: {n_missing.sum():,} steps "
+        f"({100 * share:.1f} %) lack a value, at most {longest[row]:,} in a row ({panel.ids[row]}). They stay missing; "
+        "nothing is filled in."
     )
     yield _finding(
         panel, "gaps", "warning" if share > 0.1 or longest[row] > 30 else "info", text, np.argsort(-n_missing)
@@ -143,8 +144,8 @@ def _short(panel: Panel) -> Iterator[Finding]:
     rows = np.flatnonzero(n < _SHORT * np.median(n))
     if len(rows):
         text = (
-            f"{_count(len(rows))} of {len(panel):,} are far shorter than the others: {n[rows].min():,} values at least, "
-            f"where the median is {int(np.median(n)):,} ({listed((panel.ids[r] for r in rows), 3)})."
+            f"{_count(len(rows))} of {len(panel):,} are far shorter than the others: {n[rows].min():,} values at "
+            f"least, where the median is {int(np.median(n)):,} ({listed((panel.ids[r] for r in rows), 3)})."
         )
         yield _finding(panel, "short", "info", text, rows)
 
@@ -161,8 +162,8 @@ def _constant(panel: Panel) -> Iterator[Finding]:
     if len(rows):
         row = rows[np.argmax(longest[rows])]
         text = (
-            f"{_count(len(rows))} of {len(panel):,} stand still for {max(_STANDS_STILL, 2 * panel.season)} steps or more "
-            f"in a row ({panel.ids[row]}: {longest[row]:,} steps). Look whether that was measured."
+            f"{_count(len(rows))} of {len(panel):,} stand still for {max(_STANDS_STILL, 2 * panel.season)} steps or "
+            f"more in a row ({panel.ids[row]}: {longest[row]:,} steps). Look whether that was measured."
         )
         yield _finding(panel, "constant", "info", text, rows)
 
@@ -182,8 +183,8 @@ def _filled(panel: Panel) -> Iterator[Finding]:
         return
     n, step = int(found.sum()), int(np.flatnonzero(found[rows[0]])[0])
     text = (
-        f"{n:,} values of {_count(len(rows))} ({listed((panel.ids[r] for r in rows), 3)}) lie exactly on the line between "
-        f"their neighbours, far more than chance gives: they look filled in by interpolation (the first is "
+        f"{n:,} values of {_count(len(rows))} ({listed((panel.ids[r] for r in rows), 3)}) lie exactly on the line "
+        f"between their neighbours, far more than chance gives: they look filled in by interpolation (the first is "
         f"{panel.ids[rows[0]]} at {_when(panel, step)}), and so hold a part of tomorrow's value. Take them out "
         f"({int(shared_holidays(panel, found).sum()):,} stand on weekdays that series share, as holidays do)."
     )
@@ -198,9 +199,9 @@ def _carried(panel: Panel) -> Iterator[Finding]:
     rows = np.flatnonzero(found.any(axis=1))
     if len(rows):
         text = (
-            f"{int(found.sum()):,} values of {_count(len(rows))} ({listed((panel.ids[r] for r in rows), 3)}) are exactly "
-            "the one before, far more than chance gives: they look carried forward over holidays. They leak nothing, but "
-            "make returns of 0 that nobody earned; leave such days empty."
+            f"{int(found.sum()):,} values of {_count(len(rows))} ({listed((panel.ids[r] for r in rows), 3)}) are "
+            "exactly the one before, far more than chance gives: they look carried forward over holidays. They leak "
+            "nothing, but make returns of 0 that nobody earned; leave such days empty."
         )
         yield _finding(panel, "carried forward", "info", text, rows)
 
@@ -212,13 +213,12 @@ def _shifts(panel: Panel) -> Iterator[Finding]:
     values = np.log(panel.values) if panel.prices else panel.values
     width = max(10, 2 * panel.season)
     before = pd.DataFrame(values.T).rolling(width, min_periods=width // 2).median().to_numpy().T  # (S, T), at its end
-    change = before[:, 2 * width - 1 :] - before[:, width - 1 : -width] if values.shape[1] > 4 * width else None
-    if change is None:
+    if values.shape[1] <= 4 * width:
         return
-    steps = np.abs(values[:, width:] - values[:, width - 1 : -1])[:, : change.shape[1]]
-    usual = 1.4826 * np.nanmedian(np.abs(change), axis=1, keepdims=True)
+    change = np.abs(before[:, 2 * width - 1 :] - before[:, width - 1 : -width])
+    steps = np.abs(np.diff(values))[:, width - 1 :][:, : change.shape[1]]
     with np.errstate(invalid="ignore", divide="ignore"):
-        hit = (np.abs(change) > _JUMP * usual) & (steps > 0.5 * np.abs(change)) & (usual > 0)
+        hit = (change > _JUMP * _spread(change)) & (steps > 2 * _JUMP * _spread(steps)) & (steps > 0.7 * change)
     rows = np.flatnonzero(hit.any(axis=1))
     if len(rows):
         step = int(np.flatnonzero(hit[rows[0]])[0]) + width
@@ -229,6 +229,12 @@ def _shifts(panel: Panel) -> Iterator[Finding]:
         yield _finding(panel, "level shift", "warning", text, rows)
 
 
+def _spread(sizes: np.ndarray) -> np.ndarray:
+    """(S, 1) robust standard deviation of numbers around 0 whose sizes (S, T) these are; inf where most are 0."""
+    usual = 1.4826 * np.nanmedian(sizes, axis=1, keepdims=True)
+    return np.where(usual > 0, usual, np.inf)
+
+
 def _units(panel: Panel) -> Iterator[Finding]:
     """Single values a hundred times what stands around them, as a mistaken unit makes them."""
     import pandas as pd
@@ -237,14 +243,13 @@ def _units(panel: Panel) -> Iterator[Finding]:
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.abs(np.log(panel.values / around))
     hit = np.isfinite(factor) & (factor > np.log(_FACTOR))
-    usual = np.nanmedian(np.where(np.isfinite(factor), factor, np.nan), axis=1) if np.isfinite(factor).any() else 0.0
-    hit &= ((hit.mean(axis=1) < 0.01) & (usual < np.log(3)))[:, None]
+    hit &= ((hit.mean(axis=1) < 0.01) & ~(panel.values < 0).any(axis=1))[:, None]  # around 0 any factor occurs
     rows = np.flatnonzero(hit.any(axis=1))
     if len(rows):
         step = int(np.flatnonzero(hit[rows[0]])[0])
         text = (
-            f"{int(hit.sum()):,} values of {_count(len(rows))} are {_FACTOR:.0f} times what stands around them, or that "
-            f"small a part of it ({panel.ids[rows[0]]} at {_when(panel, step)}: {panel.values[rows[0], step]:g}). Look "
+            f"{int(hit.sum()):,} values of {_count(len(rows))} are {_FACTOR:.0f} times what stands around them, or "
+            f"that small a part of it ({panel.ids[rows[0]]} at {_when(panel, step)}: {panel.values[rows[0], step]:g}). Look "
             "whether the unit is right."
         )
         yield _finding(panel, "unit", "warning", text, rows)

@@ -13,6 +13,8 @@ from headstart.data.panel import Panel
 _LEAST = 3  # cells of a series
 _BY_CHANCE = 0.02  # of the cells: above it nothing can be told
 _MOST_DECIMALS = 6
+_CALM = 101  # steps over which the size of changes is taken as one
+_AROUND = 41  # steps in which a series keeps to one number of decimals
 
 
 def interpolated(panel: Panel) -> np.ndarray:
@@ -59,21 +61,41 @@ def _more_than_chance(change: np.ndarray, asked: np.ndarray, series: np.ndarray,
     if n < 10:
         return none
     unit, rounds = resolution(series)
-    wide = 0.5 * unit if exact or not rounds else 1.5 * unit  # the middle of two rounded numbers is rounded again
+    wide = (unit * np.where(rounds & (not exact), 1.5, 0.5))[1 : len(change) + 1]  # a middle is rounded once more
     found = asked & (np.abs(change) <= wide)
-    rest = np.sort(np.abs(change[asked & ~found]))
-    if len(rest) < 10 or found.sum() < _LEAST:
+    if found.sum() < _LEAST:
         return none
-    near = rest[len(rest) // 10]  # a tenth of the others lie nearer
-    expected = 0.1 * len(rest) * wide / near
-    return found if expected < _BY_CHANCE * n and found.sum() > 4 * expected + _LEAST else none
+    expected = _by_chance(np.where(asked & ~found, np.abs(change), np.nan), wide, asked)
+    return found if expected < _BY_CHANCE * n and found.sum() > 2 * expected + 3 * np.sqrt(expected) + _LEAST else none
 
 
-def resolution(series: np.ndarray) -> tuple[float, bool]:
-    """The unit in which a series is written, and whether it is rounded to decimals; else the rounding of float64."""
-    there = series[np.isfinite(series)]
-    for decimals in range(_MOST_DECIMALS + 1):
-        scaled = there * 10.0**decimals
-        if np.all(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.maximum(np.abs(scaled), 1.0)):
-            return 10.0**-decimals, True
-    return 16 * float(np.finfo(np.float64).eps * np.abs(there).max(initial=0.0)), False
+def _by_chance(sizes: np.ndarray, wide: np.ndarray, asked: np.ndarray) -> float:
+    """How many of the cells asked fall within `wide` of 0 by chance; `sizes` (N,) of those that do not, NaN elsewhere.
+
+    A tenth of the sizes around a step are below `near`, so that the density at 0 is about 0.1 / near: a calm time has
+    more by chance than a wild one.
+    """
+    import pandas as pd
+
+    near = pd.Series(sizes).rolling(_CALM, center=True, min_periods=10).quantile(0.1).to_numpy()
+    with np.errstate(divide="ignore"):
+        share = np.where(np.isnan(near), 1.0, np.minimum(0.1 * wide / near, 1.0))
+    return float(share[asked].sum())
+
+
+def resolution(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) the unit in which values around each step are written, and whether it is decimal; else float64's rounding.
+
+    Most values around count: a filled one among them has more decimals, and some end in 0 by chance.
+    """
+    import pandas as pd
+
+    decimals = np.where(np.isfinite(series), _MOST_DECIMALS + 1.0, np.nan)
+    for n in range(_MOST_DECIMALS, -1, -1):
+        scaled = series * 10.0**n
+        decimals[np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.maximum(np.abs(scaled), 1.0)] = n
+    around = pd.Series(decimals).rolling(_AROUND, center=True, min_periods=1).quantile(0.75).to_numpy()
+    around = np.ceil(np.nan_to_num(around, nan=_MOST_DECIMALS + 1.0))
+    rounds = around <= _MOST_DECIMALS
+    largest = np.abs(series[np.isfinite(series)]).max(initial=0.0)
+    return np.where(rounds, 10.0**-around, 16 * np.finfo(np.float64).eps * largest), rounds

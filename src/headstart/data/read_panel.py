@@ -44,8 +44,8 @@ def read_panel(data: Any, reading: PanelReading = _AS_FOUND, horizon: int | None
 
     `data` is a path (CSV, TSV, JSON lines, Parquet; text formats may be .gz), a pandas DataFrame (long, wide, or one
     row a series) or Series, a dict of series by their names, an array (T,) or (S, T), a list of arrays (T_s,), or a
-    `Panel`, which stays as it is. `horizon`: the steps that will be forecast, to see whether there is enough. DataError when
-    nothing can be forecast, when two values stand at one time, or when times cannot be read for certain.
+    `Panel`, which stays as it is. `horizon`: the steps that will be forecast, to see whether there is enough.
+    DataError when nothing can be forecast, when two values stand at one time, or when times cannot be read for certain.
     """
     if isinstance(data, Panel):
         return data
@@ -103,8 +103,16 @@ def _are_columns(data: Mapping[Any, Any], reading: PanelReading) -> bool:
     """Whether a dict holds the columns of a table rather than series by their names."""
     named = {reading.time, reading.series, reading.target, *reading.known, *reading.static} - {None}
     lengths = {len(values) for values in data.values() if hasattr(values, "__len__")}
-    words = any(not hasattr(v, "index") or isinstance(v, list) for v in data.values())
-    return bool(named) or (len(lengths) == 1 and words and not all(is_numeric(v) for v in data.values()))
+    return bool(named) or (len(lengths) == 1 and not all(map(_are_numbers, data.values())))
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether it could be a series: no word and no date in it."""
+    try:
+        numbers(np.asarray(values), "")
+    except (DataError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
