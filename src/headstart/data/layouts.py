@@ -75,7 +75,7 @@ def rows_of(table: pd.DataFrame, reading: PanelReading, source: str) -> Rows:
     return _wide(table, reading, time, source)
 
 
-def numbers(values: Sequence[Any], name: str) -> np.ndarray:
+def numbers(values: Any, name: str) -> np.ndarray:
     """(N,) float64; what stands for nothing is NaN. DataError, with the first such value, where words stand."""
     import pandas as pd
 
@@ -83,6 +83,8 @@ def numbers(values: Sequence[Any], name: str) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column.dtype):
         found = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isinf(found), np.nan, found)
+    if look_like_times(column):
+        raise DataError(f"Column {name!r} holds dates, and a forecast needs numbers: name another with --target COL.")
     found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.isnan(found)
     bad[bad] = [not (is_missing(value) or str(value).strip().lower() in _VOID) for value in column[bad]]
@@ -96,7 +98,7 @@ def numbers(values: Sequence[Any], name: str) -> np.ndarray:
     return np.where(np.isinf(found), np.nan, found)
 
 
-def is_numeric(values: Sequence[Any]) -> bool:
+def is_numeric(values: Any) -> bool:
     """Whether there are numbers and nothing else but gaps."""
     try:
         return bool(np.isfinite(numbers(values, "")).any())

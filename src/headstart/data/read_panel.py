@@ -1,4 +1,4 @@
-"""Read series from anything that people keep them in, as a `Panel`; what was decided on the way is said in its notes."""
+"""Read series from anything that people keep them in, as a `Panel`, whose notes say what was decided."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ class _Opened:
     notes: tuple[str, ...] = ()
 
 
-def read_panel(data: Any, reading: PanelReading = PanelReading(), horizon: int | None = None) -> Panel:
+_AS_FOUND = PanelReading()
+
+
+def read_panel(data: Any, reading: PanelReading = _AS_FOUND, horizon: int | None = None) -> Panel:
     """Any source as a `Panel`.
 
-    `data` is a path (CSV, TSV, JSON lines, Parquet; text formats may be .gz), a pandas DataFrame (long, wide, or one row
-    a series) or Series, a dict of series by their names, an array (T,) or (S, T), a list of arrays (T_s,), or a `Panel`,
-    which stays as it is. `horizon`: the steps that will be forecast, to see whether there is enough. DataError when
-    nothing can be forecast, when two values stand at one time, or when times cannot be read for certain.
+    `data` is a path (CSV, TSV, JSON lines, Parquet; text formats may be .gz), a pandas DataFrame (long, wide, or one
+    row a series) or Series, a dict of series by their names, an array (T,) or (S, T), a list of arrays (T_s,), or a
+    `Panel`, which stays as it is. `horizon`: the steps that will be forecast, to see whether there is enough.
+    DataError when nothing can be forecast, when two values stand at one time, or when times cannot be read for certain.
     """
     if isinstance(data, Panel):
         return data
@@ -100,8 +103,16 @@ def _are_columns(data: Mapping[Any, Any], reading: PanelReading) -> bool:
     """Whether a dict holds the columns of a table rather than series by their names."""
     named = {reading.time, reading.series, reading.target, *reading.known, *reading.static} - {None}
     lengths = {len(values) for values in data.values() if hasattr(values, "__len__")}
-    words = any(not hasattr(v, "index") or isinstance(v, list) for v in data.values())
-    return bool(named) or (len(lengths) == 1 and words and not all(is_numeric(v) for v in data.values()))
+    return bool(named) or (len(lengths) == 1 and not all(map(_are_numbers, data.values())))
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether it could be a series: no word and no date in it."""
+    try:
+        numbers(np.asarray(values), "")
+    except (DataError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -222,8 +233,8 @@ def _with_times(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if (lost & frame["value"].notna()).any():
         row = frame[lost & frame["value"].notna()].iloc[0]
         raise DataError(
-            f"Series {row['id']!r} has a value without a time (row {row['row'] + 1:,}), one of {lost.sum():,} such rows. "
-            "Fill the time in, or take these rows out."
+            f"Series {row['id']!r} has a value without a time (row {row['row'] + 1:,}), one of {lost.sum():,} such "
+            "rows. Fill the time in, or take these rows out."
         )
     if lost.any():
         notes.append(f"{lost.sum():,} rows have neither time nor value: left out")
@@ -237,8 +248,8 @@ def _without_empty(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if len(short) == len(n_values):
         most = int(n_values.max()) if len(n_values) else 0
         raise DataError(
-            f"None of {len(n_values):,} series has 2 values; the longest has {most}. Give longer series. If the columns "
-            "were read wrongly, name them with --time, --series and --target."
+            f"None of {len(n_values):,} series has 2 values; the longest has {most}. Give longer series. If the "
+            "columns were read wrongly, name them with --time, --series and --target."
         )
     if short:
         notes.append(f"{len(short):,} series with fewer than 2 values are left out: {listed(short, 3)}")
@@ -256,8 +267,8 @@ def _once(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         both = frame[(frame["id"] == one) & (frame["time"] == time)]["value"].dropna().unique()
         raise DataError(
             f"Series {one!r} has several values at {time}: {listed(f'{v:g}' for v in both)}"
-            f"{f', and so it is at {len(odd) - 1:,} more times' if len(odd) > 1 else ''}. Keep one value a time; if the "
-            "rows are of several series, name the column that tells them apart with --series COL."
+            f"{f', and so it is at {len(odd) - 1:,} more times' if len(odd) > 1 else ''}. Keep one value a time; if "
+            "the rows are of several series, name the column that tells them apart with --series COL."
         )
     kept = frame.sort_values("value", na_position="last", kind="stable").drop_duplicates(["id", "time"]).sort_index()
     notes.append(f"{len(frame) - len(kept):,} {REPEATED}: each is taken once")

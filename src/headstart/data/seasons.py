@@ -1,7 +1,7 @@
 """Whether a pattern comes again: the seasonality test of the M4 competition (Makridakis et al. 2020, IJF 36:54-74).
 
-A season m is accepted for a series of n steps where acf(m) > 1.645 sqrt((1 + 2 sum_{i<m} acf(i)^2) / n). The competition
-takes |acf(m)|; a pattern that comes again correlates positively, so the sign is kept here.
+A season m is accepted for a series of n steps where acf(m) > 1.645 sqrt((1 + 2 sum_{i<m} acf(i)^2) / n). There it is
+|acf(m)|; a pattern that comes again correlates positively, so the sign is kept here.
 """
 
 from __future__ import annotations

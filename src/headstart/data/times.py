@@ -75,8 +75,8 @@ def _numbered(column: pd.Series, name: str) -> np.ndarray | None:
             dates = pd.to_datetime(whole.map(str), format=form, errors="coerce")
             if dates.notna().all():
                 return _plain(dates)
-    for first, last, unit in ((4e8, 4.2e9, "s"), (4e11, 4.2e12, "ms")):
-        if first <= low and high <= last:
+    for least, most, unit in ((4e8, 4.2e9, "s"), (4e11, 4.2e12, "ms")):
+        if least <= low and high <= most:
             return _plain(pd.to_datetime(whole, unit=unit))
     return whole.to_numpy()
 
