@@ -9,6 +9,14 @@ from typing import Any
 
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 
+BOLT = "ChronosBoltModelForForecasting"
+SERIES = frozenset(  # model_type of networks for series; the file for Chronos says which ones are run
+    {
+        *("autoformer", "ctsm", "informer", "patchtsmixer", "patchtst"),
+        *("time_series_transformer", "timesfm", "timesfm2_5", "timer", "time_moe"),
+    }
+)
+
 
 def family_of(folder: Path) -> str:
     """The file's name; "transformers", which says what is wrong, for what nothing else takes."""
@@ -19,6 +27,8 @@ def family_of(folder: Path) -> str:
         return "transformers"
     if any(str(name).endswith("ForObjectDetection") for name in heads):
         return "detectors"
+    if "chronos_config" in saved or kind in SERIES:
+        return "chronos"
     return "fracast" if is_fracast(saved) else SOUNDS.get(kind, "transformers")
 
 
