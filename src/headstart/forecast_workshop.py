@@ -46,10 +46,11 @@ RECIPE = Recipe(
     most=2_000,
     on_demand=("zero_shot",),
 )
-PROFILE_STEPS, STEPS, STEPS_AFTERWARDS, FEWEST_STEPS = 60, 150, 100, 100
+PROFILE_STEPS, STEPS, STEPS_AFTERWARDS = 60, 150, 30
+STEPS_OF_OWN_HEAD, STEPS_FROM_SCRATCH = 60, 150  # of a head that was pretrained; of what starts from nothing
 MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
 HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
-AFTERWARDS: dict[str, Any] = {"learning_rate": 2e-4, "head_rate": 2.0, "weight_decay": 0.01, "batch_size": 16}
+AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "weight_decay": 0.01, "batch_size": 16}
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 6e-3, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
 
 
@@ -240,12 +241,17 @@ class ForecastWorkshop(HeadWorkshop):
 
     def most_epochs(self, way: Trained) -> int:
         """As many as give so many steps."""
-        steps = STEPS if isinstance(way, Frozen) or way.from_scratch else STEPS_AFTERWARDS
+        if way.from_scratch:
+            steps = STEPS_FROM_SCRATCH
+        elif isinstance(way, Frozen):
+            steps = STEPS if self.own_head is None else STEPS_OF_OWN_HEAD
+        else:
+            steps = STEPS_AFTERWARDS
         return epochs_of(steps, self.work.n_train)
 
     def fewest_epochs(self, way: Trained) -> int:
         """What starts from nothing needs so many steps."""
-        return epochs_of(FEWEST_STEPS, self.work.n_train) if way.from_scratch else 1
+        return self.most_epochs(way) if way.from_scratch else 1
 
     def with_random_weights(self) -> Trained:
         """How the same network is trained from scratch."""
@@ -270,14 +276,15 @@ class ForecastWorkshop(HeadWorkshop):
             views=self._kept(kept, rows) if cache and kept else (),
             seed=self.seed,
         )
-        own = None if strategy.from_scratch else own_forecaster(self.backbone, outlooks)
-        if start is not None:
-            head: Mapping[str, Tensor] = start[1].head
-        elif own is not None and own.outlooks == outlooks:
-            head = own.head
-        else:
-            head = fresh_head(histories)
-        return replace(histories, head=head)
+        own = None if strategy.from_scratch else self.own_head
+        head = start[1].head if start is not None else own if own is not None else fresh_head(histories)
+        return replace(histories, head=head, towards=own)
+
+    @property
+    def own_head(self) -> Mapping[str, Tensor] | None:
+        """The head that the backbone was pretrained with, where it does for this."""
+        own = own_forecaster(self.backbone, self.outlooks)
+        return own.head if own is not None and own.outlooks == self.outlooks else None
 
     def _kept(self, stages: tuple[int, ...], rows: np.ndarray) -> tuple[Maps, ...]:
         """States of these rows, told of all items; none where the disk is too small."""
@@ -297,7 +304,7 @@ class ForecastWorkshop(HeadWorkshop):
         """Train a forecaster."""
         from headstart.engine.heads import train_head
 
-        trainee = train_head(strategy, lesson, lambda upper: OnStates(upper, lesson.outlooks))
+        trainee = train_head(strategy, lesson, lambda upper: OnStates(upper, lesson.outlooks, lesson.towards))
         unread = [path for stage in self.backbone.stages[lesson.outlooks.stage + 1 :] for path in stage.modules]
         return replace(trainee, changes=None if trainee.changes is None else trainee.changes.without(unread))
 

@@ -44,7 +44,7 @@ from headstart.head_workshop import SolvedHead
 from headstart.inductive import as_planned
 from headstart.progress import Progress
 from headstart.report.html import render
-from headstart.series_pretraining import STEPS, key_of, pretrain
+from headstart.series_pretraining import key_of, pretrain
 from headstart.tasks.base import Metric
 from headstart.tasks.forecasting import Forecasting, outcomes
 from headstart.wishes import Wishes
@@ -189,7 +189,7 @@ def from_source(outlook: Outlook, asked: Asked, backbone: Any, seed: int, progre
     if n_steps < source.n_steps:
         progress.say(f"  of the source, only what lies before {_day(target, outlook.val_from)} teaches")
     source = source.until(n_steps)
-    folder = places.home() / BACKBONES / key_of(source, outlook.horizon, STEPS, seed)
+    folder = places.home() / BACKBONES / key_of(source, outlook.horizon, seed)
     if (folder / "config.json").is_file():
         progress.say(f"  the network that was pretrained on it is there already: {folder}")
     else:

@@ -37,7 +37,8 @@ from headstart.registry import modality
 from headstart.strategies.scratch import Scratch
 from headstart.tasks.forecasting import LEVELS, Forecasting
 
-STEPS = 250
+FEWEST_STEPS, MOST_STEPS = 100, 400
+STEPS_A_PIECE = 2
 HELD = 0.1  # share of the steps that the loss is measured on, at least a horizon
 MOST_HELD = 2_000  # windows that are measured
 
@@ -88,14 +89,15 @@ def pretrain(
     horizon: int,
     *,
     out: Path,
-    steps: int = STEPS,
+    steps: int | None = None,
     held: float = HELD,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> PretrainedOnPanel:
     """Learn to forecast the panel `horizon` steps ahead, and write a backbone to the new folder `out`.
 
-    The last tenth of the steps is kept out, and measured on. DataError when there is too little to learn from.
+    `steps` of training: default by how much there is to learn from. The last tenth of the panel's is kept out, and
+    measured on. DataError when there is too little to learn from.
     """
     progress = progress or Progress()
     artifact.check_writable(out)
@@ -105,9 +107,8 @@ def pretrain(
     trials = Trials(places.trials())
     with progress.step("pretraining"):
         n_values = int(np.isfinite(panel.values[:, : outlook.val_from]).sum())
-        progress.say(
-            f"  {len(panel)} series, {n_values:,} values: {steps} steps of {FROM_SCRATCH['batch_size']} pieces"
-        )
+        n_steps = strategy.epochs * -(-len(lesson.train) // strategy.batch_size)
+        progress.say(f"  {len(panel)} series, {n_values:,} values: {n_steps} steps of {strategy.batch_size} pieces")
         trainee = trials.trainee(key)
         if trainee is None:
             started = replace(lesson, checkpoint=trials.checkpoint(key))
@@ -129,7 +130,7 @@ def pretrain(
         until=str(panel.times[outlook.val_from - 1]),
         n_values=n_values,
         n_parameters=lesson.backbone.provenance.n_parameters,
-        steps=steps,
+        steps=n_steps,
         seed=seed,
         **scores,
         seconds=round(trainee.seconds, 1),
@@ -153,7 +154,7 @@ def parted(panel: Panel, horizon: int, held: float = HELD) -> Outlook:
     return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=n, stride=1)
 
 
-def make_lesson(outlook: Outlook, steps: int, seed: int) -> tuple[Histories, Scratch]:
+def make_lesson(outlook: Outlook, steps: int | None, seed: int) -> tuple[Histories, Scratch]:
     """(what is learnt from, how)."""
     panel = outlook.panel
     torch.manual_seed(seed)
@@ -184,7 +185,8 @@ def make_lesson(outlook: Outlook, steps: int, seed: int) -> tuple[Histories, Scr
         seed=seed,
     )
     lesson = replace(lesson, head=fresh_head(lesson))
-    return lesson, Scratch(**FROM_SCRATCH, epochs=epochs_of(steps, len(items)))
+    wanted = int(np.clip(STEPS_A_PIECE * len(items), FEWEST_STEPS, MOST_STEPS)) if steps is None else steps
+    return lesson, Scratch(**FROM_SCRATCH, epochs=epochs_of(wanted, len(items)))
 
 
 def measure(
@@ -253,9 +255,9 @@ def card(told: PretrainedOnPanel) -> str:
     )
 
 
-def key_of(panel: Panel, horizon: int, steps: int, seed: int) -> str:
+def key_of(panel: Panel, horizon: int, seed: int) -> str:
     """sha256 (hex) of all that decides what is learnt."""
-    decides = [list(panel.ids), panel.as_, panel.season, horizon, steps, seed, __version__, torch.__version__]
+    decides = [list(panel.ids), panel.as_, panel.season, horizon, seed, __version__, torch.__version__]
     sha = hashlib.sha256(json.dumps(decides).encode())
     sha.update(np.ascontiguousarray(panel.values).tobytes())
     return sha.hexdigest()[:32]

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SERIES = {"headstart-wavenet": "wavenet"}  # model_type: its file
+OURS = {"headstart-wavenet": "wavenet"}  # model_type: its file
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
+
+BOLT = "ChronosBoltModelForForecasting"
+SERIES = frozenset(  # model_type of networks for series; the file for Chronos says which ones are run
+    {
+        *("autoformer", "ctsm", "informer", "patchtsmixer", "patchtst"),
+        *("time_series_transformer", "timesfm", "timesfm2_5", "timer", "time_moe"),
+    }
+)
 
 
 def family_of(folder: Path) -> str:
@@ -20,7 +28,9 @@ def family_of(folder: Path) -> str:
         return "transformers"
     if any(str(name).endswith("ForObjectDetection") for name in heads):
         return "detectors"
-    return "fracast" if is_fracast(saved) else (SOUNDS | SERIES).get(kind, "transformers")
+    if "chronos_config" in saved or kind in SERIES:
+        return "chronos"
+    return "fracast" if is_fracast(saved) else (OURS | SOUNDS).get(kind, "transformers")
 
 
 def is_fracast(saved: Mapping[str, Any]) -> bool:

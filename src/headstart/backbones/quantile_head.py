@@ -79,8 +79,8 @@ def look_around(series: dict[str, Tensor], origins: Tensor, outlooks: Outlooks) 
     anchor = at(series["last"], anchored)
     unit, wide = scale[..., None], (*origins.shape, horizon)
     raw = torch.zeros(*wide, N_RAW, device=origins.device)
-    raw[..., 0] = (centre[..., None] - anchor) / unit
-    if season > 1:
+    if season > 1:  # of a series without one, how far it is from its mean only made the median worse
+        raw[..., 0] = (centre[..., None] - anchor) / unit
         raw[..., 1] = (at(series["last"], before(long)) - anchor) / unit
         raw[..., 2] = (at(series["last"], anchored - season) - anchor) / unit
         raw[..., 3] = ((last - at(series["last"], origins - season)) / scale)[..., None]

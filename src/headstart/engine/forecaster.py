@@ -22,16 +22,20 @@ from headstart.engine.histories import Ahead, Histories, Outcomes, Piece, Units,
 from headstart.engine.maps import whole_maps
 from headstart.modalities.base import Modality
 
+NEARNESS = 0.1  # weight of the squared distance from a pretrained head (L2-SP, Li et al. 2018, arXiv:1802.01483)
 AT_ONCE = 16  # pieces that are forecast together
 
 
 class OnStates(nn.Module):
     """A head that forecasts on the stages of a backbone above a cut."""
 
-    def __init__(self, upper: Resumable | None, outlooks: Outlooks) -> None:
+    def __init__(
+        self, upper: Resumable | None, outlooks: Outlooks, towards: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.upper, self.outlooks = upper, outlooks  # no `upper`: states come from a backbone that others run
         self.head = QuantileHead(outlooks)
+        self.towards = towards  # a pretrained head that training stays near
 
     def forward(self, inputs: Mapping[str, Any], maps: Mapping[int, Tensor] | None = None) -> Tensor:
         """Quantiles (N, K, H, Q) relative to the anchors, in scales."""
@@ -42,7 +46,8 @@ class OnStates(nn.Module):
 
     def read(self, backbone: Any, output: Tensor, network: Mapping[str, Tensor], ahead: Ahead) -> Tensor:
         """The same of the stage's output."""
-        now = backbone.states(output, network, ahead.origins)
+        last = torch.full((len(output), 1), network["observed"].shape[1] - 1, device=output.device)
+        now = backbone.states(output, network, ahead.origins if backbone.dense else last)
         then = None
         if ahead.phases.shape[-1]:
             flat = backbone.states(output, network, ahead.phases.flatten(1))
@@ -50,8 +55,12 @@ class OnStates(nn.Module):
         return torch.as_tensor(self.head(now, then, ahead.raw, ahead.beside))
 
     def loss(self, quantiles: Tensor, truth: Outcomes) -> Tensor:
-        """Mean pinball loss, in scales."""
-        return pinball(quantiles.float(), truth.values, truth.there)
+        """Mean pinball loss, in scales; and how far the head has gone from the pretrained one, where there is one."""
+        found = pinball(quantiles.float(), truth.values, truth.there)
+        if self.towards is None:
+            return found
+        gone = [(now - self.towards[name].to(now)).square().sum() for name, now in self.head.named_parameters()]
+        return found + NEARNESS * torch.stack(gone).sum()
 
 
 @dataclass(frozen=True, kw_only=True)

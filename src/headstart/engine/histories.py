@@ -130,8 +130,8 @@ class Histories:
     target: None = None
     seed: int = 0
     head: Mapping[str, Tensor] | None = None  # a head to start from
+    towards: Mapping[str, Tensor] | None = None  # a pretrained head that training stays near
     checkpoint: Path | None = None
-
     draws: bool = True  # some origins of a piece, others in each epoch
 
     def batch(self, rows: Sequence[int] | np.ndarray, draw: Sequence[np.random.Generator] | None = None) -> Batch:

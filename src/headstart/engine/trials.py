@@ -108,6 +108,7 @@ def histories_key(strategy: Trained, histories: Histories) -> str:
         "outlooks": histories.outlooks.to_json(),
         "pieces": [[p.series, p.start, int(p.origins[0]), int(p.origins[-1])] for p in histories.pieces],
         "train": histories.train.tolist(),
+        "towards": histories.towards is not None,
         "seed": histories.seed,
         "versions": [__version__, torch.__version__],
         "precision": str(precision(histories.backbone)),
