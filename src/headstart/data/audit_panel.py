@@ -65,8 +65,8 @@ def _leaks(panel: Panel) -> Iterator[Finding]:
         text = (
             f"Covariate {name!r} all but tells the target's value {when} (its changes explain {100 * share:.0f} % of "
             f"the target's, in {_count(len(hit))} of {len(leads):,}), far better than the past does. If it is not "
-            "really known before, every score here is too good to be true: take it out of --known, or give it as late as "
-            "it is known."
+            "really known before, every score here is too good to be true: take it out of --known, or give it as "
+            "late as it is known."
         )
         yield Finding(kind="leak", severity="warning", text=text, examples=(name,))
 
