@@ -43,7 +43,7 @@ docs: .venv/ready
 
 .PHONY: weights
 weights: .venv/ready
-	$(BIN)/headstart models pull minilm efficientnet-lite0 whisper-tiny.en --quiet
+	$(BIN)/headstart models pull minilm efficientnet-lite0 whisper-tiny.en fracast-0 --quiet
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

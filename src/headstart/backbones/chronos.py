@@ -165,7 +165,7 @@ class Network(nn.Module):
         self.bolt = config.chronos_config
         self.patch = int(self.bolt["input_patch_size"])
         self.has_token = int(bool(self.bolt.get("use_reg_token", False)))
-        encoder = T5Stack(_part(config, self.has_token))
+        encoder: Any = T5Stack(_part(config, self.has_token))
         self.embed = _Embed(config, self.patch, self.has_token)
         self.bias = _Bias(encoder.block[0].layer[0].SelfAttention)
         self.layers, self.norm = encoder.block, encoder.final_layer_norm

@@ -65,8 +65,8 @@ def _leaks(panel: Panel) -> Iterator[Finding]:
         text = (
             f"Covariate {name!r} all but tells the target's value {when} (its changes explain {100 * share:.0f} % of "
             f"the target's, in {_count(len(hit))} of {len(leads):,}), far better than the past does. If it is not "
-            "really known before, every score here is too good to be true: take it out of --known, or give it as late as it "
-            "is known."
+            "really known before, every score here is too good to be true: take it out of --known, or give it as "
+            "late as it is known."
         )
         yield Finding(kind="leak", severity="warning", text=text, examples=(name,))
 
@@ -249,8 +249,8 @@ def _units(panel: Panel) -> Iterator[Finding]:
         step = int(np.flatnonzero(hit[rows[0]])[0])
         text = (
             f"{int(hit.sum()):,} values of {_count(len(rows))} are {_FACTOR:.0f} times what stands around them, or "
-            f"that small a part of it ({panel.ids[rows[0]]} at {_when(panel, step)}: {panel.values[rows[0], step]:g}). Look "
-            "whether the unit is right."
+            f"that small a part of it ({panel.ids[rows[0]]} at {_when(panel, step)}: {panel.values[rows[0], step]:g}). "
+            "Look whether the unit is right."
         )
         yield _finding(panel, "unit", "warning", text, rows)
 

@@ -65,7 +65,9 @@ def _more_than_chance(change: np.ndarray, asked: np.ndarray, series: np.ndarray,
     found = asked & (np.abs(change) <= wide)
     if found.sum() < _LEAST:
         return none
-    expected = _by_chance(np.where(asked & ~found, np.abs(change), np.nan), wide, asked)
+    others = np.where(asked & ~found, np.abs(change), np.nan)
+    _, n_same = np.unique(np.rint(others[asked & ~found] / unit.min()), return_counts=True)
+    expected = max(_by_chance(others, wide, asked), n_same.max(initial=0) / 2)  # multiples of 7 meet at 0 as at 7
     return found if expected < _BY_CHANCE * n and found.sum() > 2 * expected + 3 * np.sqrt(expected) + _LEAST else none
 
 

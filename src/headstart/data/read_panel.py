@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.data import seasons
 from headstart.data.calendars import TRADING, calendar_of
 from headstart.data.layouts import PanelReading as PanelReading
 from headstart.data.layouts import Rows, is_numeric, numbers, rows_of
 from headstart.data.panel import Panel
 from headstart.data.returns import as_returns, as_volatility, looks_like_prices
+from headstart.data.seasons import with_season
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.errors import DataError, did_you_mean, listed
 
@@ -54,7 +54,7 @@ def read_panel(data: Any, reading: PanelReading = _AS_FOUND, horizon: int | None
     panel = _arranged(opened, reading)
     prices = looks_like_prices(panel)
     panel = replace(MADE[reading.as_](panel), prices=prices)
-    return _checked(_with_season(panel, reading.season), horizon)
+    return _checked(with_season(panel, reading.season), horizon)
 
 
 def _check(reading: PanelReading, horizon: int | None) -> None:
@@ -321,21 +321,6 @@ def _tell_of_rest(rows: Rows, used: list[str], reading: PanelReading, notes: lis
     rest = [name for name in rows.others.columns if name not in used]
     if rest:
         notes.append(f"left out, for they are not named as known in advance (--known COL): {listed(map(repr, rest))}")
-
-
-def _with_season(panel: Panel, given: int | None) -> Panel:
-    """The season that is named, else the usual one of the frequency where the data show it."""
-    if given:
-        return replace(panel, season=given)
-    tried = seasons.candidates(panel.frequency, panel.n_steps)
-    found = seasons.season_of(panel.values, tried)
-    if not tried:
-        text = f"no season is usual for frequency {panel.frequency}: season 1 (--season N sets another)"
-    elif found > 1:
-        text = f"season {found}: most series pass the M4 competition's test of it"
-    else:
-        text = f"season 1: the M4 competition's test finds none of {listed(tried)} in most series (--season N sets one)"
-    return replace(panel, season=found, notes=(*panel.notes, text))
 
 
 def _checked(panel: Panel, horizon: int | None) -> Panel:

@@ -6,12 +6,32 @@ A season m is accepted for a series of n steps where acf(m) > 1.645 sqrt((1 + 2 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+
+from headstart.data.panel import Panel
+from headstart.errors import listed
 
 _MOST_SERIES, _MOST_STEPS = 200, 5000  # looked at; more tell no more
 _TRENDING = 0.5  # a series whose acf(1) is above it is differenced first: a trend would pass for any season
 UNDATED = (24, 12, 7, 4)  # tried where nothing says how long a step is
 _DAY, _HOUR = 86400.0, 3600.0
+
+
+def with_season(panel: Panel, given: int | None) -> Panel:
+    """The season that is named, else the usual one of the frequency where the data show it."""
+    if given:
+        return replace(panel, season=given)
+    tried = candidates(panel.frequency, panel.n_steps)
+    found = season_of(panel.values, tried)
+    if not tried:
+        text = f"no season is usual for frequency {panel.frequency}: season 1 (--season N sets another)"
+    elif found > 1:
+        text = f"season {found}: most series pass the M4 competition's test of it"
+    else:
+        text = f"season 1: the M4 competition's test finds none of {listed(tried)} in most series (--season N sets one)"
+    return replace(panel, season=found, notes=(*panel.notes, text))
 
 
 def candidates(frequency: str, n_steps: int) -> tuple[int, ...]:
