@@ -1,4 +1,4 @@
-"""Seasonal ARIMA whose order a stepwise search chooses by AICc (Hyndman & Khandakar 2008, doi:10.18637/jss.v027.i03)."""
+"""Seasonal ARIMA, its order from a stepwise search by AICc (Hyndman & Khandakar 2008, doi:10.18637/jss.v027.i03)."""
 
 from __future__ import annotations
 
