@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from headstart.errors import MissingExtraError
 from headstart.forecasters import run
 from headstart.forecasters.run import Windows, names_for, run_all
 from headstart.forecasters.statistical import NORMAL, Statistical, quiet
@@ -194,6 +196,12 @@ def test_worker_processes_give_the_same_and_fallbacks_are_named(monkeypatch: pyt
     there = run_all(windows, ("theta",))
     np.testing.assert_array_equal(here.forecasts["Theta"], there.forecasts["Theta"])
     assert here.fallbacks == there.fallbacks == {"Theta": {"constant": 1}}
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "statsforecast.models", None)
+    with pytest.raises(MissingExtraError, match=r"headstart\[forecasting\]"):
+        FORECASTERS.get("ets")().fit(SEASONAL, 7, UNTIL)
 
 
 def test_without_a_season_the_seasonal_naive_is_left_out() -> None:

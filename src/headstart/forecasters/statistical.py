@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -27,6 +27,7 @@ from headstart.tasks.forecasting import LEVELS
 FEWEST = 10  # observed values that a model is fitted to
 NORMAL = norm.ppf(LEVELS)  # (Q,)
 INSIDE = 80  # per cent of the band by which a model is asked for its standard deviation
+STEPS, SEASONS = 1000, 10  # fitted to, whichever is longer
 TOO_FAR = 10  # a point forecast that leaves the past by so many times its range has exploded
 
 
@@ -34,12 +35,13 @@ TOO_FAR = 10  # a point forecast that leaves the past by so many times its range
 class Statistical(Forecaster):
     """A model of statsforecast that can be carried on to new values."""
 
-    seasons: ClassVar[int] = 10  # as many of the last seasons are fitted to …
-    steps: ClassVar[int] = 1000  # … or so many steps, whichever is longer
-
     @abstractmethod
     def model(self, season: int) -> Any:
         """The statsforecast model, not yet fitted."""
+
+    def history(self, season: int) -> int:
+        """How many of the latest observed values are fitted to."""
+        return max(STEPS, SEASONS * season)
 
     def deviation(self, model: Any, seen: np.ndarray, forecast: dict[str, np.ndarray]) -> np.ndarray:
         """(H,) standard deviation of each step of a model's forecast from the values `seen` (n,)."""
@@ -49,7 +51,7 @@ class Statistical(Forecaster):
         """Fit to the latest observed values before `until`; what cannot be fitted repeats the last value."""
         past = np.asarray(values[:until], dtype=np.float64)
         observed = np.flatnonzero(np.isfinite(past))
-        observed = observed[-max(self.steps, self.seasons * season) :]
+        observed = observed[-self.history(season) :]
         spare = LastValue().fit(past, season, until)
         if len(observed) < FEWEST:
             return _Spare(spare, f"{len(observed)} values to fit to")
