@@ -19,7 +19,7 @@ from headstart.data.audit import Finding
 from headstart.data.outlook import Outlook, Windows
 from headstart.data.stretches import LEVELS, Stretch
 from headstart.engine.forecaster import Forecaster, OnStates
-from headstart.engine.histories import Histories, Piece, Units, pieces_of, stretch_of
+from headstart.engine.histories import Histories, Piece, Units, anchor_for, pieces_of, stretch_of
 from headstart.engine.maps import Maps, cached_maps, sounds_fit_on_disk, whole_maps
 from headstart.engine.trials import Trainee, histories_key
 from headstart.evidence.compare import Judge
@@ -51,7 +51,12 @@ STEPS_OF_OWN_HEAD, STEPS_FROM_SCRATCH = 60, 150  # of a head that was pretrained
 MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
 HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
 AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "weight_decay": 0.01, "batch_size": 16}
-FROM_SCRATCH: dict[str, Any] = {"learning_rate": 6e-3, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
+
+
+def from_scratch(season: int) -> dict[str, Any]:
+    """How a network is trained from random weights; a season can be learnt in larger steps."""
+    rate = 6e-3 if season > 1 else 2e-3
+    return {"learning_rate": rate, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +163,18 @@ class ForecastWorkshop(HeadWorkshop):
             horizon=self.posed.outlook.horizon,
             season=panel.season,
             by_step=self.backbone.dense,
+            anchor=self.anchor,
             known=tuple(sorted(panel.known)),
             static=tuple(sorted(panel.static)),
         )
+
+    @cached_property
+    def anchor(self) -> str:
+        """What forecasts are relative to."""
+        outlook, own = self.posed.outlook, self.backbone.own_outlooks
+        if own is not None and own.season == outlook.panel.season:
+            return str(own.anchor)
+        return anchor_for(outlook.panel, outlook.val_from, outlook.horizon)
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -255,7 +269,7 @@ class ForecastWorkshop(HeadWorkshop):
 
     def with_random_weights(self) -> Trained:
         """How the same network is trained from scratch."""
-        return Scratch(**FROM_SCRATCH)
+        return Scratch(**from_scratch(self.posed.outlook.panel.season))
 
     def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Histories:
         """What a strategy learns from; with a `cache`, from states of the frozen stages that are kept."""
@@ -284,7 +298,13 @@ class ForecastWorkshop(HeadWorkshop):
     def own_head(self) -> Mapping[str, Tensor] | None:
         """The head that the backbone was pretrained with, where it does for this."""
         own = own_forecaster(self.backbone, self.outlooks)
-        return own.head if own is not None and own.outlooks == self.outlooks else None
+        if own is None or own.outlooks is None:
+            return None
+        without = replace(self.outlooks, known=(), static=())
+        if own.outlooks != without:
+            return None
+        beside = QuantileHead(self.outlooks).state_dict()  # what reads covariates begins with saying nothing
+        return {name: own.head.get(name, torch.zeros_like(one)) for name, one in beside.items()}
 
     def _kept(self, stages: tuple[int, ...], rows: np.ndarray) -> tuple[Maps, ...]:
         """States of these rows, told of all items; none where the disk is too small."""

@@ -23,7 +23,7 @@ from headstart.data.panel import Panel
 from headstart.deploy import artifact
 from headstart.engine.forecaster import Forecaster, OnStates
 from headstart.engine.heads import train_head
-from headstart.engine.histories import Histories, pieces_of, stretch_of
+from headstart.engine.histories import Histories, anchor_for, pieces_of, stretch_of
 from headstart.engine.trials import Trials, histories_key
 from headstart.errors import DataError
 from headstart.evidence import words
@@ -31,7 +31,7 @@ from headstart.evidence.base import Score
 from headstart.evidence.blocks import BlockScales, layout
 from headstart.evidence.intervals import compare
 from headstart.evidence.record import library_versions
-from headstart.forecast_workshop import FROM_SCRATCH, epochs_of, fresh_head
+from headstart.forecast_workshop import epochs_of, fresh_head, from_scratch
 from headstart.progress import Progress
 from headstart.registry import modality
 from headstart.strategies.scratch import Scratch
@@ -151,7 +151,7 @@ def parted(panel: Panel, horizon: int, held: float = HELD) -> Outlook:
             f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from. "
             f"Give at least {FEWEST_OBSERVED + 4 * horizon:,}, or a shorter --horizon."
         )
-    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=n, stride=1)
+    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=n)
 
 
 def make_lesson(outlook: Outlook, steps: int | None, seed: int) -> tuple[Histories, Scratch]:
@@ -171,6 +171,7 @@ def make_lesson(outlook: Outlook, steps: int | None, seed: int) -> tuple[Histori
         horizon=outlook.horizon,
         season=panel.season,
         by_step=True,
+        anchor=anchor_for(panel, outlook.val_from, outlook.horizon),
     )
     lesson = Histories(
         backbone=network,
@@ -186,7 +187,7 @@ def make_lesson(outlook: Outlook, steps: int | None, seed: int) -> tuple[Histori
     )
     lesson = replace(lesson, head=fresh_head(lesson))
     wanted = int(np.clip(STEPS_A_PIECE * len(items), FEWEST_STEPS, MOST_STEPS)) if steps is None else steps
-    return lesson, Scratch(**FROM_SCRATCH, epochs=epochs_of(wanted, len(items)))
+    return lesson, Scratch(**from_scratch(panel.season), epochs=epochs_of(wanted, len(items)))
 
 
 def measure(

@@ -1,8 +1,9 @@
 """A head that forecasts: quantiles of each step ahead, from what a network says of a series and from the season before.
 
-Loss is the pinball loss of the quantiles (Koenker & Bassett 1978). A forecast is made relative to an anchor, the value
-one season before the step (the last value where there is no season), in units of the series' own scale, so that what a
-head that has learnt nothing says is the seasonal naive forecast with a band.
+Loss is the pinball loss of the quantiles (Koenker & Bassett 1978). A forecast is made relative to an anchor in units of
+the series' own scale, so that what a head that has learnt nothing says is a naive forecast with a band. The anchor is
+the value one season before the step; where there is no season the last value, or the smoothed one of series that come
+back to it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from headstart.data.stretches import LEVELS
 
+SEASON, LAST, CENTRE = ANCHORS = ("season", "last", "centre")
 N_RAW = 4  # numbers of the series itself that the head reads beside the network's states
 A_DAY = 24  # steps: a season as long as this lies in a longer one, seven times as long
 CLIPPED = 6.0  # scales: further away the past is read as being so far
@@ -30,6 +32,7 @@ class Outlooks:
     horizon: int
     season: int
     by_step: bool  # whether there is a state at every step, so that those of the season before are read too
+    anchor: str = SEASON  # what forecasts are relative to, one of ANCHORS
     known: tuple[str, ...] = ()  # covariates known in advance
     static: tuple[str, ...] = ()  # covariates of whole series
     hidden: int = 64
@@ -75,11 +78,15 @@ def look_around(series: dict[str, Tensor], origins: Tensor, outlooks: Outlooks) 
         """The latest steps at or before the origin that lie a whole number of `steps` before each step ahead."""
         return origins[..., None] + ahead - steps * -(-ahead // steps)
 
-    anchored = before(season) if season > 1 else origins[..., None].expand(*origins.shape, horizon)
-    anchor = at(series["last"], anchored)
-    unit, wide = scale[..., None], (*origins.shape, horizon)
+    wide = (*origins.shape, horizon)
+    seasonal = outlooks.anchor == SEASON and season > 1
+    anchored = before(season) if seasonal else origins[..., None].expand(wide)
+    anchor = centre[..., None].expand(wide) if outlooks.anchor == CENTRE else at(series["last"], anchored)
+    unit = scale[..., None]
     raw = torch.zeros(*wide, N_RAW, device=origins.device)
-    if season > 1:  # of a series without one, how far it is from its mean only made the median worse
+    if outlooks.anchor == CENTRE:
+        raw[..., 3] = (last[..., None] - anchor) / unit
+    elif seasonal:  # of one that walks, how far it is from its mean only made the median worse
         raw[..., 0] = (centre[..., None] - anchor) / unit
         raw[..., 1] = (at(series["last"], before(long)) - anchor) / unit
         raw[..., 2] = (at(series["last"], anchored - season) - anchor) / unit

@@ -37,8 +37,9 @@ TAPS = 2  # steps that a convolution looks at
 class Layout:
     """How a network is built."""
 
-    width: int = 64
+    width: int = 48
     dilations: tuple[tuple[int, ...], ...] = ((1, 2, 4), (8, 16, 32), (64, 128, 256))  # of each stage's convolutions
+    dropout: float = 0.0
 
     @classmethod
     def of_season(cls, season: int) -> Layout:
@@ -47,7 +48,7 @@ class Layout:
             return cls()
         groups = ((1, 2, 4), (max(1, season // 3), season, 2 * season), (4 * season, 7 * season, 14 * season))
         kept = (tuple(one for one in group if one <= FURTHEST) for group in groups)
-        return cls(dilations=tuple(group for group in kept if group))
+        return cls(width=64, dilations=tuple(group for group in kept if group), dropout=0.1)
 
     @property
     def context(self) -> int:
@@ -134,7 +135,7 @@ class Network(nn.Module):
         super().__init__()
         self.layout = layout
         self.enter = Enter(layout.width)
-        self.groups = nn.ModuleList(Group(layout.width, dilations) for dilations in layout.dilations)
+        self.groups = nn.ModuleList(Group(layout, dilations) for dilations in layout.dilations)
         self.leave = Leave(layout.width, sum(len(group) for group in layout.dilations))
 
     def forward(self, inputs: Tensor, **beside: Tensor) -> Tensor:
@@ -161,9 +162,9 @@ class Enter(nn.Module):
 class Group(nn.Module):
     """Gated convolutions of growing dilation, one after the other."""
 
-    def __init__(self, width: int, dilations: Sequence[int]) -> None:
+    def __init__(self, layout: Layout, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, dilation) for dilation in dilations)
+        self.blocks = nn.ModuleList(Block(layout, dilation) for dilation in dilations)
 
     def forward(self, both: Tensor) -> Tensor:
         """States and skipped sum, as handed on."""
@@ -177,10 +178,11 @@ class Group(nn.Module):
 class Block(nn.Module):
     """One gated convolution over the step itself and one that lies `dilation` steps back."""
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, layout: Layout, dilation: int) -> None:
         super().__init__()
-        self.dilation = dilation
+        self.dilation, width = dilation, layout.width
         self.gate = nn.Linear(TAPS * width, 2 * width)
+        self.drop = nn.Dropout(layout.dropout)
         self.out = nn.Linear(width, 2 * width)
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,7 +190,7 @@ class Block(nn.Module):
         n_steps = states.shape[1]
         back = nn.functional.pad(states, (0, 0, self.dilation, 0))[:, :n_steps]
         value, gate = self.gate(torch.cat([states, back], -1)).chunk(2, -1)
-        more, skipped = self.out(value.tanh() * gate.sigmoid()).chunk(2, -1)
+        more, skipped = self.out(self.drop(value.tanh() * gate.sigmoid())).chunk(2, -1)
         return (states + more) * math.sqrt(0.5), skipped
 
 
@@ -227,8 +229,8 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _plain(layout: Layout) -> dict[str, Any]:
-    return {"width": layout.width, "dilations": [list(group) for group in layout.dilations]}
+    return {**asdict(layout), "dilations": [list(group) for group in layout.dilations]}
 
 
 def _layout(saved: dict[str, Any]) -> Layout:
-    return Layout(width=saved["width"], dilations=tuple(tuple(group) for group in saved["dilations"]))
+    return Layout(**{**saved, "dilations": tuple(tuple(group) for group in saved["dilations"])})

@@ -14,7 +14,8 @@ from headstart.data.panel import Panel
 from headstart.errors import DataError, PlanError
 
 TEST_SHARE, VAL_SHARE = 0.2, 0.25  # of all steps; of those before the test
-MOST_ORIGINS = 250  # from which forecasts are tested; more lie closer together than a forecast is long
+MOST_TESTED, MOST_CHOSEN = 6_000, 3_000  # windows; with many series their origins lie further apart
+FEWEST_ORIGINS = 24  # of each series, however many there are
 FEWEST_OBSERVED = 16  # values before an origin
 FEWEST_TAUGHT = 8  # origins before the first choice, or there is nothing to learn from
 
@@ -43,13 +44,22 @@ class Outlook:
     horizon: int
     val_from: int  # the first step of which the value is no longer learnt from
     test_from: int  # the first step of which the value is tested
-    stride: int  # steps between origins that are tested
+
+    @property
+    def stride(self) -> int:
+        """Steps between origins that are tested."""
+        return self._stride(self.test_from, self.panel.n_steps, MOST_TESTED)
+
+    def _stride(self, first: int, end: int, most: int) -> int:
+        """Steps between the origins of forecasts of steps from `first` to `end`, so that there are not too many."""
+        n_origins = end - first - self.horizon + 1
+        return max(1, -(-n_origins // max(FEWEST_ORIGINS, most // len(self.panel))))
 
     def windows(self, name: str) -> Windows:
         """The windows of a split that have enough values before them and any outcome."""
         first, end, stride = {
             "train": (FEWEST_OBSERVED - 1, self.val_from, 1),
-            "val": (self.val_from - 1, self.test_from, 1),
+            "val": (self.val_from - 1, self.test_from, self._stride(self.val_from, self.test_from, MOST_CHOSEN)),
             "test": (self.test_from - 1, self.panel.n_steps, self.stride),
         }[name]
         origins = np.arange(max(first, 0), end - self.horizon, stride)
@@ -65,8 +75,8 @@ class Outlook:
 
     @property
     def scales(self) -> np.ndarray:
-        """(S,) mean absolute change over a season, before the first choice; of a series too short for it, of all."""
-        season, before = self.panel.season, self.panel.values[:, : self.val_from]
+        """(S,) mean absolute change over a season, before the test; of a series too short for it, of all."""
+        season, before = self.panel.season, self.panel.values[:, : self.test_from]
         found = np.array([_mean_change(row, season) for row in before])
         whole = np.array([_mean_change(row, 1) for row in self.panel.values])
         found = np.where(np.isfinite(found) & (found > 0), found, whole)
@@ -92,14 +102,7 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
             f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from, choose among them and "
             f"test them: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
-    n_origins = n_test - horizon + 1
-    return Outlook(
-        panel=panel,
-        horizon=horizon,
-        val_from=val_from,
-        test_from=test_from,
-        stride=max(1, -(-n_origins // MOST_ORIGINS)),
-    )
+    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from)
 
 
 def windows_at(panel: Panel, origins: np.ndarray, horizon: int) -> Windows:

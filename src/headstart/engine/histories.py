@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.backbones.quantile_head import Outlooks, at, look_around
+from headstart.backbones.quantile_head import CENTRE, LAST, SEASON, Outlooks, at, look_around
 from headstart.backbones.series import SeriesBackbone
-from headstart.data.outlook import Windows
+from headstart.data.outlook import FEWEST_OBSERVED, Windows
 from headstart.data.panel import Panel
 from headstart.data.stretches import Stretch
 from headstart.engine.batching import stacked
@@ -27,6 +27,22 @@ from headstart.modalities.base import Modality
 PIECE = 512  # steps of a dense piece, besides what comes before its first origin
 DRAWN = 48  # origins of a piece that teach in one epoch
 SCALED_AWAY = 30.0  # scales: outcomes further from their anchor teach no more than these
+
+
+def anchor_for(panel: Panel, until: int, horizon: int) -> str:
+    """What forecasts are best relative to, as steps before `until` say: the season before, the last or a mean value."""
+    if panel.season > 1:
+        return SEASON
+    errors = np.zeros(2)
+    for values in panel.values[:, :until]:
+        scaled = Stretch(values).scaled
+        came = values[horizon:] - scaled.offset
+        off = [np.abs(came - one[:-horizon]) for one in (scaled.last, scaled.centre)]
+        there = np.isfinite(came) & (scaled.observed.cumsum()[:-horizon] >= FEWEST_OBSERVED)
+        if there.any():
+            found = np.array([one[there].mean() for one in off])
+            errors += found / max(float(found.sum()), 1e-300)
+    return CENTRE if errors[1] < errors[0] else LAST
 
 
 @dataclass(frozen=True)
