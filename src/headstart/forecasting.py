@@ -264,7 +264,7 @@ def scales_of(
 def beside(shop: ForecastWorkshop, chosen: Chosen, scratch: SolvedHead | None, wishes: Wishes) -> Found:
     """The classical forecasters, and which system ships; then what all say of the test: asked once."""
     outlook, progress = shop.posed.outlook, shop.progress
-    names = run.names_for(outlook.panel.season)
+    names = run.names_for(outlook.panel.season, returns=shop.posed.task.returns)
     val_windows, test_windows = shop.posed.val, outlook.windows("test")
     with progress.step("classical forecasters"), progress.bar(2 * len(names) * len(outlook.panel), "fits") as tick:
         in_val = classical(outlook, val_windows, outlook.val_from, names, tick)
@@ -379,7 +379,7 @@ def told(found: Found, contest: Contest, evidence: Evidence, asked: Asked) -> Re
         test=TestResult(
             y=test.y,
             scores=contest.systems[MODEL],
-            naive=test.classical[posed.task.naive_title],
+            naive=test.classical[posed.task.walk_title],
             classical=test.classical[found.best],
             transfer=test.network if ships else None,
             scratch=test.scratch,
