@@ -131,10 +131,12 @@ def fit(
         backbone = from_source(outlook, asked, backbone, seed, progress)
     (network,) = load_backbones(backbone, "series", progress)[:1]
     adapt_head.check(wishes, RECIPE, network.n_stages, 1 if isinstance(backbone, str | None) else len(backbone))
-    task = task_of(panel, asked.horizon)
+    task = task_of(panel.until(outlook.test_from), asked.horizon)
     metrics = primary_first(task.metrics(), primary)
     posed = pose(outlook, findings, task, network)
     shop = open_shop(posed, network, metrics, wishes, seed, progress)
+    if wishes.plan is not None and wishes.plan.reads:
+        shop.read = wishes.plan.reads[0]
     chosen = adapt_head.choose(shop, wishes)
     scratch = adapt_head.from_scratch(shop, chosen, wishes)
     found = beside(shop, chosen, scratch, wishes)
