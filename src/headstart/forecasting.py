@@ -134,10 +134,12 @@ def fit(
     networks: list[Any] = load_backbones(backbone, "series", progress)
     network = networks[0]
     adapt_head.check(wishes, RECIPE, network.n_stages, len(networks))
-    task = task_of(panel, asked.horizon)
+    task = task_of(panel.until(outlook.test_from), asked.horizon)
     metrics = primary_first(task.metrics(), primary)
     posed = pose(outlook, findings, task, network)
     shop = open_shop(posed, network, metrics, wishes, seed, progress)
+    if wishes.plan is not None and wishes.plan.reads:
+        shop.read = wishes.plan.reads[0]
     chosen = adapt_head.choose(shop, wishes)
     scratch = adapt_head.from_scratch(shop, chosen, wishes)
     found = beside(shop, chosen, scratch, wishes)
