@@ -58,6 +58,23 @@ def fan(one: Fan) -> Markup:
     )
 
 
+STYLE = """svg { --paper: #fdfcf9; --ink: #1c1b19; --soft: #5c5952; --line: #dcd8cf; --accent: #0a5a83; --s1: #b3430a;
+  background: var(--paper); } @media (prefers-color-scheme: dark) { svg { --paper: #15171a; --ink: #e9e6e0;
+  --soft: #a7a39b; --line: #383b40; --accent: #74bbea; --s1: #f0935a; } }
+text { font: 12px system-ui, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--soft); }
+path { fill: none; stroke-linejoin: round; stroke-linecap: round; } .grid { stroke: var(--line); }
+.diagonal { stroke: var(--soft); stroke-width: 1.25; stroke-dasharray: 5 4; }
+.b95 { fill: var(--accent); fill-opacity: .16; } .b80 { fill: var(--accent); fill-opacity: .26; }
+.seen, .came { stroke: var(--ink); stroke-width: 1.6; } .median { stroke: var(--accent); stroke-width: 2.4; }
+.rival { stroke: var(--s1); stroke-width: 1.8; stroke-dasharray: 6 4; }"""
+
+
+def standalone(one: Fan) -> str:
+    """A fan as the content of an SVG file, with its own style."""
+    drawn = str(fan(one)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return drawn.replace("</title>", f"</title><style>{STYLE}</style>", 1)
+
+
 def key(rival: str, ships_network: bool = True) -> list[tuple[str, str]]:
     """(class, words) of what a fan shows."""
     median = "median of the forecast" if ships_network else "median of the adapted network"
