@@ -27,6 +27,7 @@ from headstart.evidence.plan import DepthPoint
 from headstart.evidence.planner import Tried, Work
 from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.modalities.base import Modality
+from headstart.progress import Progress
 from headstart.strategies.base import Trained
 from headstart.strategies.frozen import Frozen
 from headstart.strategies.full import Full
@@ -338,7 +339,7 @@ class ForecastWorkshop(HeadWorkshop):
         """Forecasts (N, H, Q) of windows."""
         network = self.backbone if forecaster.changes is None else self.backbone.adapted(forecaster.changes)
         outlook = self.posed.outlook
-        found = forecaster.forecasts(network, outlook.panel, windows, outlook.horizon, self.progress.bar)
+        found = forecaster.forecasts(network, outlook.panel, windows, outlook.horizon, Progress().bar)
         return self.posed.task.proper(found)
 
 

@@ -171,7 +171,8 @@ def open_panel(data: Any, asked: Asked) -> tuple[Panel | None, Panel]:
         mended = replace(levels, values=np.where(filled, np.nan, levels.values), notes=(*levels.notes, note))
     if asked.reading.as_ == "levels":
         return levels, mended
-    return levels, with_season(MADE[asked.reading.as_](mended), asked.reading.season)
+    made = with_season(MADE[asked.reading.as_](mended), asked.reading.season)
+    return levels, replace(made, notes=tuple(dict.fromkeys(made.notes)))
 
 
 def describe(panel: Panel) -> str:
