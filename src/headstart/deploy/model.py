@@ -276,8 +276,13 @@ class Model:
 
         Data that come with a test split (or with train and val alone) are measured on what `fit` would test on. Left
         out, and counted in the notes: what cannot be read, has no label or one that the model does not know, and
-        what the model was fitted on. DataError when nothing is left.
+        what the model was fitted on. DataError when nothing is left. A run that forecasts is measured on the steps
+        that come after those that it was fitted on (`deploy.rolling`).
         """
+        if self.seer is not None:
+            from headstart.deploy import rolling
+
+            return rolling.measure(self, forecasts.read(self, data), seed, progress)
         dataset = data if isinstance(data, Dataset) else self.read(data)
         if registry.plugin_name(self.modality) != dataset.modality:
             raise DataError(
