@@ -401,7 +401,12 @@ def told(found: Found, contest: Contest, evidence: Evidence, asked: Asked) -> Re
 def plan_of(found: Found) -> Plan:
     """What was decided, and why."""
     plan = adapt_head.plan_of(found.shop, found.chosen, found.scratch, found.best)
-    return replace(plan, ships="classical" if found.ships_classical else "transfer")
+    outlooks, last = found.chosen.solved.trained.outlooks, found.shop.backbone.n_stages - 1
+    return replace(
+        plan,
+        ships="classical" if found.ships_classical else "transfer",
+        reads=(last if outlooks is None else outlooks.stage,),
+    )
 
 
 def splits_of(outlook: Outlook) -> dict[str, str]:
