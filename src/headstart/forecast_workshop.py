@@ -1,8 +1,8 @@
-"""A workshop for forecasts: pieces of series in place of examples, states of frozen stages, heads that say quantiles."""
+"""A workshop for forecasts: pieces of series in place of examples, heads that say quantiles in place of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -49,14 +49,15 @@ RECIPE = Recipe(
 PROFILE_STEPS, STEPS, STEPS_AFTERWARDS = 60, 150, 30
 STEPS_OF_OWN_HEAD, STEPS_FROM_SCRATCH = 60, 150  # of a head that was pretrained; of what starts from nothing
 MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
-HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
-AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "weight_decay": 0.01, "batch_size": 16}
+BATCH = 16  # pieces
+HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "batch_size": BATCH}
+AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "batch_size": BATCH}
 
 
 def from_scratch(season: int) -> dict[str, Any]:
     """How a network is trained from random weights; a season can be learnt in larger steps."""
     rate = 6e-3 if season > 1 else 2e-3
-    return {"learning_rate": rate, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
+    return {"learning_rate": rate, "head_rate": 1.0, "batch_size": BATCH}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def pose(outlook: Outlook, findings: tuple[Finding, ...], task: Forecasting, bac
 
 def epochs_of(steps: int, n_pieces: int) -> int:
     """In which a training takes about so many steps."""
-    batches = -(-n_pieces // int(HEAD_ALONE["batch_size"]))
+    batches = -(-n_pieces // BATCH)
     return max(1, round(steps / max(1, batches)))
 
 

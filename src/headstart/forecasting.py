@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from headstart import adapt, adapt_head, places, registry
 from headstart.adapt import Chosen
 from headstart.backbones import catalog
 from headstart.data.audit_panel import audit_panel
+from headstart.data.filled import interpolated, shared_holidays
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import Outlook, Windows, look_ahead
 from headstart.data.panel import Panel
-from headstart.data.read_panel import read_panel
+from headstart.data.read_panel import MADE, check_reading, read_panel
+from headstart.data.seasons import with_season
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
 from headstart.deploy.forecasts import HISTORY, Seer, history_bytes, tested_table
@@ -60,7 +62,7 @@ class Asked:
     horizon: int
     source: Any = None  # a panel to pretrain on
     test_steps: int | None = None  # how many of the latest steps are the test
-    reading: PanelReading = PanelReading()
+    reading: PanelReading = field(default_factory=PanelReading)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +121,19 @@ def fit(
     """Adapt a network to a panel, `asked.horizon` steps ahead; write the run folder `out` if one is named."""
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     with progress.step("read"):
-        panel = read_panel(data, asked.reading, asked.horizon)
+        levels, panel = open_panel(data, asked)
         progress.say(describe(panel))
     with progress.step("audit"):
-        findings = audit_panel(panel)
+        findings = audit_panel(panel, levels)
         for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *panel.notes):
             progress.say(f"  {line}")
     outlook = look_ahead(panel, asked.horizon, asked.test_steps)
     progress.say(f"  {in_time(outlook)}")
     if asked.source is not None:
         backbone = from_source(outlook, asked, backbone, seed, progress)
-    (network,) = load_backbones(backbone, "series", progress)[:1]
-    adapt_head.check(wishes, RECIPE, network.n_stages, 1 if isinstance(backbone, str | None) else len(backbone))
+    networks: list[Any] = load_backbones(backbone, "series", progress)
+    network = networks[0]
+    adapt_head.check(wishes, RECIPE, network.n_stages, len(networks))
     task = task_of(panel, asked.horizon)
     metrics = primary_first(task.metrics(), primary)
     posed = pose(outlook, findings, task, network)
@@ -148,6 +151,25 @@ def fit(
         model.save(out)
     shop.trials.forget()
     return model
+
+
+def open_panel(data: Any, asked: Asked) -> tuple[Panel | None, Panel]:
+    """(levels as they were given, what is made of them to be forecast); None where it was made already.
+
+    Values that were filled in on a straight line on holidays know tomorrow's, and are taken for missing.
+    """
+    check_reading(asked.reading)
+    levels = read_panel(data, replace(asked.reading, as_="levels"), asked.horizon)
+    if levels.as_ != "levels":
+        return None, levels
+    filled = shared_holidays(levels, interpolated(levels))
+    mended = levels
+    if filled.any():
+        note = f"{int(filled.sum()):,} values filled in on a line on holidays are taken for missing"
+        mended = replace(levels, values=np.where(filled, np.nan, levels.values), notes=(*levels.notes, note))
+    if asked.reading.as_ == "levels":
+        return levels, mended
+    return levels, with_season(MADE[asked.reading.as_](mended), asked.reading.season)
 
 
 def describe(panel: Panel) -> str:
@@ -181,7 +203,7 @@ def from_source(outlook: Outlook, asked: Asked, backbone: Any, seed: int, progre
     target = outlook.panel
     reading = PanelReading(as_=target.as_, season=target.season, frequency=target.frequency or None)
     with progress.step("read"):
-        source = read_panel(asked.source, reading)
+        source = open_panel(asked.source, replace(asked, reading=reading))[1]
         progress.say(f"source: {describe(source)}")
     n_steps = source.n_steps
     if source.frequency and target.frequency:
@@ -317,9 +339,11 @@ def contest_of(found: Found, metrics: tuple[Metric, ...], asked_for: str | None)
     """All systems on the test; the one that ships is the model."""
     shop, test = found.shop, found.test
     adapted = title_of(found) if found.ships_classical else MODEL
-    systems = {MODEL: test.classical[found.best] if found.ships_classical else test.network}
-    systems |= {adapted: test.network} if found.ships_classical else {}
-    systems |= {title: one for title, one in test.classical.items() if not (found.ships_classical and title == found.best)}
+    systems = dict(test.classical)
+    if found.ships_classical:
+        systems = {MODEL: systems.pop(found.best), adapted: test.network, **systems}
+    else:
+        systems = {MODEL: test.network, **systems}
     systems |= {SCRATCH: test.scratch} if test.scratch is not None else {}
     return Contest(
         task=shop.posed.task,
@@ -332,9 +356,7 @@ def contest_of(found: Found, metrics: tuple[Metric, ...], asked_for: str | None)
     )
 
 
-def told(
-    found: Found, contest: Contest, evidence: Evidence, asked: Asked
-) -> Record:
+def told(found: Found, contest: Contest, evidence: Evidence, asked: Asked) -> Record:
     """Everything that this fit has to say."""
     shop, posed = found.shop, found.shop.posed
     outlook, test = posed.outlook, found.test
@@ -357,7 +379,7 @@ def told(
         test=TestResult(
             y=test.y,
             scores=contest.systems[MODEL],
-            naive=test.classical[posed.task.naive_title] if posed.task.naive_title in test.classical else test.network,
+            naive=test.classical[posed.task.naive_title],
             classical=test.classical[found.best],
             transfer=test.network if ships else None,
             scratch=test.scratch,
@@ -408,13 +430,15 @@ def summarise(outlook: Outlook) -> DataSummary:
 def command(found: Found, asked: Asked, metric: str) -> str:
     """The command line that makes the run again; "" for data in memory."""
     panel, reading = found.shop.posed.outlook.panel, asked.reading
-    source = None if asked.source is None else asked.source.source if isinstance(asked.source, Panel) else str(asked.source)
+    source = (
+        None if asked.source is None else asked.source.source if isinstance(asked.source, Panel) else str(asked.source)
+    )
     if any(one.endswith(" in memory") for one in (panel.source, source or "")):
         return ""
     words = ["headstart", "fit", panel.source, "--horizon", str(asked.horizon)]
     words += ["--source", source] if source else []
     words += ["--test-steps", str(asked.test_steps)] if asked.test_steps is not None else []
-    options = {"--time": reading.time, "--series": reading.series, "--label": reading.target}
+    options: dict[str, Any] = {"--time": reading.time, "--series": reading.series, "--label": reading.target}
     options |= {"--frequency": reading.frequency, "--season": reading.season}
     for option, value in options.items():
         words += [option, str(value)] if value is not None else []

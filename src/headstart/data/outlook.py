@@ -99,8 +99,8 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
     needed = FEWEST_OBSERVED + FEWEST_TAUGHT + 3 * horizon
     if val_from < FEWEST_OBSERVED + FEWEST_TAUGHT + horizon - 1:
         raise DataError(
-            f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from, choose among them and "
-            f"test them: at least {needed:,} are needed. Give more steps, or a shorter horizon."
+            f"{panel.source} has {n:,} steps, too few to learn from, to choose by and to test forecasts of {horizon} "
+            f"steps: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
     return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.backbones.series import SeriesBackbone
 from headstart.data.calendars import after
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import FEWEST_OBSERVED, Windows, windows_at
@@ -78,10 +79,11 @@ class Seer:
 
     def said(self, model: Model, panel: Panel, windows: Windows, progress: Progress) -> np.ndarray:
         """Quantiles (N, H, Q) of windows, before bands are corrected."""
-        task = model.task
+        task, backbone = model.task, model.backbone if self.network is not None else None
         assert isinstance(task, Forecasting), "a run that forecasts has such a task"
         if self.network is not None:
-            return task.proper(self.network.forecasts(model.backbone, panel, windows, task.horizon, progress.bar))
+            assert isinstance(backbone, SeriesBackbone), "its network takes series"
+            return task.proper(self.network.forecasts(backbone, panel, windows, task.horizon, progress.bar))
         assert self.classical is not None, "what forecasts is a network or a classical forecaster"
         asked = run.Windows(
             values=panel.values,
