@@ -38,9 +38,11 @@ import headstart
 from benchmarks import forecasting_checks, forecasting_peer
 from benchmarks.fit import ROOT, SHARED
 from benchmarks.forecast_table import Row, Said, har_of_history, har_of_source, measured, told, zero_shot
-from headstart import PanelReading, places, read_panel
+from headstart import PanelReading, places
 from headstart.backbones import catalog
 from headstart.data.outlook import Outlook, look_ahead
+from headstart.data.panel import Panel
+from headstart.forecasting import Asked, open_panel
 from headstart.screen import Screen
 from headstart.tasks.forecasting import Forecasting
 
@@ -74,12 +76,20 @@ class Case:
     @property
     def outlook(self) -> Outlook:
         """The target cut in time, as the fit cuts it."""
-        return look_ahead(read_panel(self.data, self.reading, self.horizon), self.horizon, self.test_steps)
+        return look_ahead(self._read(self.data), self.horizon, self.test_steps)
+
+    @property
+    def taught(self) -> np.ndarray:
+        """(S, T) of the source, as the fit reads it."""
+        return self._read(self.source).values
 
     @property
     def task(self) -> Forecasting:
         """As the run has it."""
         return headstart.load(self.folder).task  # type: ignore[return-value]
+
+    def _read(self, data: Any) -> Panel:
+        return open_panel(data, Asked(horizon=self.horizon, reading=self.reading))[1]
 
 
 def markets() -> list[Case]:
@@ -186,8 +196,7 @@ def said_beside(case: Case, outlook: Outlook, backbone: Path) -> dict[str, Said]
     """The network as it was pretrained; of volatility, HAR too."""
     found = {"network, zero-shot": zero_shot(backbone, outlook, case.task)}
     if case.reading.as_ == "volatility":
-        source = read_panel(case.source, case.reading).values
-        found |= {"HAR, own history": har_of_history(outlook), "HAR, developed": har_of_source(source, outlook)}
+        found |= {"HAR, own history": har_of_history(outlook), "HAR, developed": har_of_source(case.taught, outlook)}
     return found
 
 
@@ -195,11 +204,10 @@ def peers(case: Case, python: Path, ours_s: float) -> Row:
     """NHITS on the same source and the same windows."""
     outlook = case.outlook
     windows, values = outlook.windows("test"), outlook.panel.values
-    source = read_panel(case.source, case.reading).values
     n = forecasting_peer.HORIZONS * case.horizon
     with tempfile.TemporaryDirectory() as folder:
         arrays = {
-            "source": source,
+            "source": case.taught,
             "target": values[:, : outlook.test_from],
             "windows": forecasting_peer.contexts(values, windows.series, windows.origins, n),
         }
