@@ -117,6 +117,7 @@ def fit(
     progress: Progress,
 ) -> Model:
     """Adapt a network to a panel, `asked.horizon` steps ahead; write the run folder `out` if one is named."""
+    named = backbone
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     with progress.step("read"):
         panel = read_panel(data, asked.reading, asked.horizon)
@@ -128,7 +129,7 @@ def fit(
     outlook = look_ahead(panel, asked.horizon, asked.test_steps)
     progress.say(f"  {in_time(outlook)}")
     if asked.source is not None:
-        backbone = from_source(outlook, asked, backbone, seed, progress)
+        backbone = from_source(outlook, asked, named, seed, progress)
     (network,) = load_backbones(backbone, "series", progress)[:1]
     adapt_head.check(wishes, RECIPE, network.n_stages, 1 if isinstance(backbone, str | None) else len(backbone))
     task = task_of(panel.until(outlook.test_from), asked.horizon)

@@ -20,6 +20,8 @@ FEWEST_ORIGINS = 24  # of each series, however many there are
 FEWEST_OBSERVED = 16  # values before an origin
 FEWEST_TAUGHT = 8  # origins before the first choice, or there is nothing to learn from
 
+WHAT = {"train": "to learn from", "val": "to choose by", "test": "to test"}  # splits, for people
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -66,6 +68,16 @@ class Outlook:
         origins = np.arange(max(first, 0), end - self.horizon, stride)
         return windows_at(self.panel, origins, self.horizon)
 
+    def checked(self, names: tuple[str, ...]) -> Outlook:
+        """Itself; DataError where one of these splits has no window."""
+        for name in names:
+            if not len(self.windows(name)):
+                raise DataError(
+                    f"{self.panel.source} has no forecast {WHAT[name]}: no series has {FEWEST_OBSERVED} values before "
+                    "and one within the horizon after. Give series with fewer values missing, or more of their past."
+                )
+        return self
+
     def truth(self, windows: Windows) -> np.ndarray:
         """(N, H + 2): the outcomes (NaN where missing), the scale of the series, the last value seen."""
         values = self.panel.values
@@ -103,7 +115,7 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
             f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from, choose among them "
             f"and test them: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
-    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from)
+    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from).checked(tuple(WHAT))
 
 
 def _cuts(n: int, horizon: int, test_steps: int | None) -> tuple[int, int]:
