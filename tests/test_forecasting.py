@@ -137,6 +137,11 @@ def test_a_plan_is_done_again(run: Path) -> None:
     pd.testing.assert_frame_equal(again.forecast(), first.forecast(), rtol=1e-5)
 
 
+def test_a_plan_is_done_again_where_the_network_is_pretrained_anew(run: Path, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    assert_same(headstart.load(run), fit(plan=run, source=SOURCE), atol=1e-6)
+
+
 def test_a_plan_reads_the_stage_that_it_chose(network: str, tmp_path: Path) -> None:
     first = fit(backbone=network, strategy="frozen")
     plan = first.plan

@@ -206,3 +206,15 @@ def test_the_scale_of_a_series_that_began_late_does_not_go_by_the_test() -> None
     changed = values.copy()
     changed[:, outlook.test_from :] *= 7
     np.testing.assert_array_equal(look_ahead(panel_of(changed, 40), 5).scales, outlook.scales)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_split_without_a_forecast_is_told(part: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((2, 200))
+    kept = look_ahead(panel_of(values), 5)
+    ends = {"train": (0, kept.val_from - 10), "val": (kept.val_from, kept.test_from), "test": (kept.test_from, 200)}
+    values[:, slice(*ends[part])] = np.nan
+    said = {"train": "to learn from", "val": "to choose by", "test": "to test"}[part]
+    with pytest.raises(DataError, match=f"no forecast {said}"):
+        look_ahead(panel_of(values), 5)

@@ -58,6 +58,7 @@ def fit(
     progress: Progress,
 ) -> Model:
     """Adapt a network to a panel, `asked.horizon` steps ahead; write the run folder `out` if one is named."""
+    named = backbone
     seed, primary, backbone = as_planned(wishes.plan, seed, metric, backbone)
     with progress.step("read"):
         levels, panel = open_panel(data, asked)
@@ -67,11 +68,12 @@ def fit(
         for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *panel.notes):
             progress.say(f"  {line}")
     outlook = look_ahead(panel, asked.horizon, asked.test_steps)
-    progress.say(f"  {in_time(outlook)}")
     if asked.source is not None:
-        backbone = from_source(outlook, asked, backbone, seed, progress)
+        backbone = from_source(outlook, asked, named, seed, progress)
     networks: list[Any] = load_backbones(backbone, "series", progress)
     network = networks[0]
+    outlook = replace(outlook, sparse=not network.dense)
+    progress.say(f"  {in_time(outlook)}")
     adapt_head.check(wishes, RECIPE, network.n_stages, len(networks))
     task = task_of(panel.until(outlook.test_from), asked.horizon)
     metrics = primary_first(task.metrics(), primary)

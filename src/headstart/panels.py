@@ -23,7 +23,7 @@ from headstart.modalities.base import Modality
 from headstart.tasks.base import Metric
 from headstart.tasks.forecasting import Forecasting
 
-MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
+MOST_WINDOWS = 400  # that teach, where each takes a pass of its own
 
 
 @dataclass(frozen=True, kw_only=True)

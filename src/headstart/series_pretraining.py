@@ -152,7 +152,7 @@ def parted(panel: Panel, horizon: int, held: float = HELD) -> Outlook:
             f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from. "
             f"Give at least {FEWEST_OBSERVED + 4 * horizon:,}, or a shorter --horizon."
         )
-    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=n)
+    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=n).checked(("train", "val"))
 
 
 def make_lesson(outlook: Outlook, steps: int | None, seed: int) -> tuple[Histories, Scratch]:

@@ -16,9 +16,12 @@ from headstart.errors import DataError, PlanError
 
 TEST_SHARE, VAL_SHARE = 0.2, 0.25  # of all steps; of those before the test
 MOST_TESTED, MOST_CHOSEN = 6_000, 3_000  # windows; with many series their origins lie further apart
+FEW_TESTED, FEW_CHOSEN = 600, 200  # where each window takes a pass of its own
 FEWEST_ORIGINS = 24  # of each series, however many there are
 FEWEST_OBSERVED = 16  # values before an origin
 FEWEST_TAUGHT = 8  # origins before the first choice, or there is nothing to learn from
+
+WHAT = {"train": "to learn from", "val": "to choose by", "test": "to test"}  # splits, for people
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,39 @@ class Outlook:
     horizon: int
     val_from: int  # the first step of which the value is no longer learnt from
     test_from: int  # the first step of which the value is tested
+    sparse: bool = False  # whether each window takes a pass of its own, so that fewer are tested
 
     @property
     def stride(self) -> int:
         """Steps between origins that are tested."""
-        return self._stride(self.test_from, self.panel.n_steps, MOST_TESTED)
+        return self._stride(self.test_from, self.panel.n_steps, FEW_TESTED if self.sparse else MOST_TESTED)
 
     def _stride(self, first: int, end: int, most: int) -> int:
         """Steps between the origins of forecasts of steps from `first` to `end`, so that there are not too many."""
         n_origins = end - first - self.horizon + 1
-        return max(1, -(-n_origins // max(FEWEST_ORIGINS, most // len(self.panel))))
+        fewest = 1 if self.sparse else FEWEST_ORIGINS
+        return max(1, -(-n_origins // max(fewest, most // len(self.panel))))
 
     def windows(self, name: str) -> Windows:
         """The windows of a split that have enough values before them and any outcome."""
+        most = FEW_CHOSEN if self.sparse else MOST_CHOSEN
         first, end, stride = {
             "train": (FEWEST_OBSERVED - 1, self.val_from, 1),
-            "val": (self.val_from - 1, self.test_from, self._stride(self.val_from, self.test_from, MOST_CHOSEN)),
+            "val": (self.val_from - 1, self.test_from, self._stride(self.val_from, self.test_from, most)),
             "test": (self.test_from - 1, self.panel.n_steps, self.stride),
         }[name]
         origins = np.arange(max(first, 0), end - self.horizon, stride)
         return windows_at(self.panel, origins, self.horizon)
+
+    def checked(self, names: tuple[str, ...]) -> Outlook:
+        """Itself; DataError where one of these splits has no window."""
+        for name in names:
+            if not len(self.windows(name)):
+                raise DataError(
+                    f"{self.panel.source} has no forecast {WHAT[name]}: no series has {FEWEST_OBSERVED} values before "
+                    "and one within the horizon after. Give series with fewer values missing, or more of their past."
+                )
+        return self
 
     def truth(self, windows: Windows) -> np.ndarray:
         """(N, H + 2): the outcomes (NaN where missing), the scale of the series, the last value seen."""
@@ -103,7 +119,7 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
             f"{panel.source} has {n:,} steps, too few to learn from, to choose by and to test forecasts of {horizon} "
             f"steps: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
-    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from)
+    return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from).checked(tuple(WHAT))
 
 
 def _cuts(n: int, horizon: int, test_steps: int | None) -> tuple[int, int]:
