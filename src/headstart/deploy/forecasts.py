@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.backbones.series import SeriesBackbone
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import FEWEST_OBSERVED, Windows, windows_at
 from headstart.data.panel import Panel
@@ -87,7 +88,9 @@ class Seer:
         task = model.task
         assert isinstance(task, Forecasting), "a run that forecasts has such a task"
         if self.network is not None:
-            return task.proper(self.network.forecasts(model.backbone, panel, windows, task.horizon, progress.bar))
+            backbone = model.backbone
+            assert isinstance(backbone, SeriesBackbone), "a run that forecasts stands on a backbone for series"
+            return task.proper(self.network.forecasts(backbone, panel, windows, task.horizon, progress.bar))
         assert self.classical is not None, "what forecasts is a network or a classical forecaster"
         asked = run.Windows(
             values=panel.values,
