@@ -163,7 +163,7 @@ def candidate_table(plan: Plan) -> Table:
     if not plan.n_stages:
         return way_table(plan)
     score = f"{frozen.metric_title(plan)} on validation"
-    table = _plain_table("Way to adapt", "Round", "Learnt from", score, "Passes", "Time", "Outcome")
+    table = _plain_table("Way to adapt", "Round", "Labels", score, "Passes", "Time", "Outcome")
     for column in (1, 2, 4, 5):
         table.columns[column].justify = "right"
     for one in plan.candidates:

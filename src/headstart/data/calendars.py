@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRADING = "B"  # business days with holidays: the calendar is the dates that occur
 _DAY = np.timedelta64(1, "D")
 _WEEKENDS = 0.02  # of the dates of a trading calendar may be special sessions
+_LONGEST = 100_000  # steps that are made of dates however few
 _SPARSE = 10  # a regular calendar this many times as long as the dates that occur is not filled up
 
 
@@ -74,6 +75,7 @@ def _of_given(index: pd.DatetimeIndex, given: str) -> Calendar:
         return _trading(index)
     if alias.startswith(("W", "M", "Q", "Y")) and "-" not in given and (usual := _usual(index)):
         alias = usual if usual[0] == alias[0] else alias  # "W" on Fridays is W-FRI
+    _check_sparse(index, alias)
     full = pd.date_range(index[0], index[-1], freq=alias)
     off = ~index.isin(full)
     if off.any():
@@ -82,6 +84,19 @@ def _of_given(index: pd.DatetimeIndex, given: str) -> Calendar:
             f"{index[off][0]}). Name another frequency, or leave it out to have it found."
         )
     return _completed(index, alias)
+
+
+def _check_sparse(index: pd.DatetimeIndex, frequency: str) -> None:
+    """DataError where a calendar of this frequency would be many times as long as the dates that occur."""
+    import pandas as pd
+
+    one, two = pd.date_range(index[0], periods=2, freq=frequency)
+    n = (index[-1] - index[0]) / (two - one)
+    if n > max(_LONGEST, _SPARSE * len(index)):
+        raise DataError(
+            f"{len(index):,} times from {index[0]} to {index[-1]} would make {n:,.0f} steps of frequency "
+            f"{frequency!r}. Name a lower frequency, or take out times that are far from the others."
+        )
 
 
 def _is_trading(index: pd.DatetimeIndex) -> bool:

@@ -127,11 +127,12 @@ def ahead(model: Model, panel: Panel, horizon: int | None = None, progress: Prog
     if wanted < 1:
         raise PlanError(f"horizon={wanted}, but it must be at least 1.")
     check_panel(panel, seer, wanted)
-    blocks = [seer.forecasts(model, panel, progress)]
+    past, end = seer.past(model, panel, progress), panel.n_steps - 1
+    blocks = [seer.forecasts(model, panel, past, end, progress)]
     longer = panel
     while sum(block.shape[1] for block in blocks) < wanted:
         longer = continued(longer, blocks[-1][..., MEDIAN])
-        blocks.append(_widened(seer.forecasts(model, longer, progress), blocks[-1]))
+        blocks.append(_widened(seer.forecasts(model, longer, past, end, progress), blocks[-1]))
     quantiles = np.concatenate(blocks, 1)[:, :wanted]
     return Ahead(panel=panel, times=following(panel, wanted), quantiles=quantiles, measured=own)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from headstart import registry
-from headstart.deploy import answer
+from headstart.deploy import answer, forecast_page
 from headstart.deploy.model import Model
 from headstart.deploy.password import knows
 from headstart.errors import MissingExtraError, PlanError, listed
@@ -75,8 +75,9 @@ def mount(app: FastAPI, models: Mapping[str, Model], path: str = "/") -> FastAPI
     """
     for name, model in models.items():
         takes = registry.plugin_name(model.modality)
-        if takes not in SHOWN:
-            raise PlanError(f"The run {name} takes {model.modality.noun[1]}; the page knows only {listed(SHOWN)}.")
+        if takes not in SHOWN and model.seer is None:
+            known = listed((*SHOWN, "series"))
+            raise PlanError(f"The run {name} takes {model.modality.noun[1]}; the page knows only {known}.")
     gr = gradio()
     add_reports(app, models)
     with gr.Blocks(title="Headstart", analytics_enabled=False) as page:
@@ -201,12 +202,27 @@ def gradio() -> Any:
 def _model_page(name: str, model: Model) -> None:
     """What it is, the panel to try it, and its report."""
     gr = gradio()
-    answers = listed(model.task.score_names, 6) or ("a number" if model.recognizer is None else model.task.title)
-    verb = "answers with" if model.detector is None else "finds"
-    gr.HTML(
-        f'<div class="hs-head"><h1>{escape(name)}</h1><p class="hs-verdict">{escape(model.evidence.verdict)}</p>'
-        f'<p class="hs-small">Takes {model.modality.noun[1]}; {verb}: {escape(answers)}.</p></div>'
-    )
-    panel(lambda: model, registry.plugin_name(model.modality))
+    if model.seer is not None:
+        takes = f"Takes {model.modality.noun[1]}; forecasts {model.task.horizon:,} steps ahead."  # type: ignore[attr-defined]
+        gr.HTML(head(name, model, takes))
+        forecast_page.panel(gr, model)
+    else:
+        _item_page(gr, name, model)
     with gr.Accordion("The whole report", open=False):
         gr.HTML(report_frame(name))
+
+
+def _item_page(gr: Any, name: str, model: Model) -> None:
+    """A model that answers one item."""
+    answers = listed(model.task.score_names, 6) or ("a number" if model.recognizer is None else model.task.title)
+    verb = "answers with" if model.detector is None else "finds"
+    gr.HTML(head(name, model, f"Takes {model.modality.noun[1]}; {verb}: {answers}."))
+    panel(lambda: model, registry.plugin_name(model.modality))
+
+
+def head(name: str, model: Model, takes: str) -> str:
+    """The name, the verdict and what the model takes, as HTML."""
+    return (
+        f'<div class="hs-head"><h1>{escape(name)}</h1><p class="hs-verdict">{escape(model.evidence.verdict)}</p>'
+        f'<p class="hs-small">{escape(takes)}</p></div>'
+    )

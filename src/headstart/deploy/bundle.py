@@ -38,6 +38,22 @@ package index: from a checkout, with `pip install .`). Unpack the bundle first w
 """
 
 
+HOW_SERIES = """# How to use this bundle
+
+Everything is inside: the model, its network where it has one, the end of the series that it learnt from, and its
+report. No network connection is needed once Headstart {version} itself is installed, with `pip install "{wanted}"`
+(until it is on the package index: from a checkout). Unpack the bundle first where it is a zip.
+
+    headstart predict THIS-FOLDER                           # the steps after the series that it learnt from
+    headstart predict THIS-FOLDER SERIES.csv --horizon 20   # those after a newer file of the same layout
+    headstart evaluate THIS-FOLDER SERIES.csv               # how it does on what came since
+    headstart app THIS-FOLDER                               # a page to try it on (extra app)
+    headstart serve THIS-FOLDER                             # HTTP (extra serve)
+
+`README.md` is the model card, `report.html` the evidence.
+"""
+
+
 def bundle(model: Model, out: str | Path, progress: Progress | None = None) -> Path:
     """Write the run of `model` with its backbone into the new folder `out`, or into one file where that ends in .zip.
 
@@ -71,9 +87,24 @@ def _fill(model: Model, folder: Path, progress: Progress) -> None:
     shutil.copytree(model.run, folder)
     if model.examples is not None:
         (folder / examples.FILE).write_bytes(model.examples.shrunk(model.modality).to_bytes())
-    if model.provenance is not None and not (folder / catalog.BUNDLED).exists():
+    if needs_backbone(model) and not (folder / catalog.BUNDLED).exists():
         catalog.copy(catalog.locate(model.moved_to or model.origin.name, progress), folder / catalog.BUNDLED)
-    extra = registry.plugin_name(model.modality if model.detector is None else model.task)
-    how, wanted = (HOW, f"headstart[{extra}]") if model.provenance is not None else (HOW_TABLE, "headstart")
+    wanted, how = _how(model)
     (folder / "requirements.txt").write_text(f"{wanted}=={__version__}\n")
-    (folder / "USE.md").write_text(how.format(extra=extra, version=__version__), encoding="utf-8")
+    (folder / "USE.md").write_text(how, encoding="utf-8")
+
+
+def needs_backbone(model: Model) -> bool:
+    """Whether a pretrained network is run to answer."""
+    return model.provenance is not None and (model.seer is None or model.seer.network is not None)
+
+
+def _how(model: Model) -> tuple[str, str]:
+    """(what is installed, how it is used)."""
+    if model.seer is not None:
+        wanted = "headstart" if model.seer.network is not None else "headstart[forecasting]"
+        return wanted, HOW_SERIES.format(version=__version__, wanted=wanted)
+    if model.provenance is None:
+        return "headstart", HOW_TABLE.format(version=__version__)
+    extra = registry.plugin_name(model.modality if model.detector is None else model.task)
+    return f"headstart[{extra}]", HOW.format(extra=extra, version=__version__)

@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from headstart.evidence import words
 from headstart.evidence.base import Evidence
 from headstart.evidence.record import Record
+from headstart.evidence.weigh import MODEL
+from headstart.report.forecasts import network_name
 from headstart.tasks.base import LinearTask
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ def _pipeline_tag(modality: str, task: str) -> str | None:
     if task in ("classification", "multilabel") and modality in ("text", "image", "audio", "tabular"):
         return f"{modality}-classification"
     named = {("tabular", "regression"): "tabular-regression", ("image", "detection"): "object-detection"}
+    named[("series", "forecasting")] = "time-series-forecasting"
     named[("audio", "transcription")] = "automatic-speech-recognition"
     return named.get((modality, task))
 
@@ -122,6 +125,8 @@ def _view(record: Record) -> dict[str, Any]:
     few = [f"{name} ({n})" for name, n in tested.items() if n < FEW_TEST_EXAMPLES]
     return {
         "record": record,
+        "by": made_by(record),
+        "held": held(record),
         "title": record.data.name + (f", adapted from {record.provenance.name}" if record.provenance else ""),
         "names": record.task.score_names,
         "baselines": list(record.evidence.baselines),
@@ -131,6 +136,25 @@ def _view(record: Record) -> dict[str, Any]:
         "calibrated": isinstance(record.task, LinearTask) and record.task.calibrated,
         "total_seconds": sum(record.seconds.values()),
     }
+
+
+def made_by(record: Record) -> str:
+    """What forecasts, in one phrase without markup; "" for any other run."""
+    if record.forecasts is None or record.provenance is None:
+        return ""
+    network = network_name(record.provenance)
+    if record.plan.ships == "classical":
+        return f"{record.plan.classical}, a classical forecaster; {network} was tried beside it and is not in it"
+    how = "as it was pretrained" if record.plan.strategy == "zero_shot" else f"adapted, {record.plan.strategy}"
+    return f"{network} ({how})"
+
+
+def held(record: Record) -> list[tuple[str, str]]:
+    """(band, share of the outcomes within it) of what ships."""
+    if record.forecasts is None:
+        return []
+    (own,) = [one for one in record.forecasts.systems if one.name == MODEL]
+    return [(band, words.score(one.share) if one.share else "–") for band, one in own.bands.items()]
 
 
 def _tested(record: Record) -> dict[str, int]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 HISTORY = "history.parquet"  # the last steps of each series that the run was fitted on
 KEPT = 2_000  # steps of it
 PAST_ORIGINS = 250  # origins before the last, whose outcomes tell how wide bands must be
+PAST_PASSES = 128  # about so many passes of a network that takes one for each of these origins …
+MOST_BETWEEN = 25  # … unless origins would then lie further apart: each series' bands follow its own outcomes
 BANDS = {"80": (0.1, 0.9), "95": (0.025, 0.975)}  # per cent: the levels it lies between
 
 
@@ -83,10 +85,11 @@ class Seer:
 
         A classical forecaster is fitted to the steps before `until`, by default to all.
         """
-        task, backbone = model.task, model.backbone if self.network is not None else None
+        task = model.task
         assert isinstance(task, Forecasting), "a run that forecasts has such a task"
         if self.network is not None:
-            assert isinstance(backbone, SeriesBackbone), "its network takes series"
+            backbone = model.backbone
+            assert isinstance(backbone, SeriesBackbone), "a run that forecasts stands on a backbone for series"
             return task.proper(self.network.forecasts(backbone, panel, windows, task.horizon, progress.bar))
         assert self.classical is not None, "what forecasts is a network or a classical forecaster"
         asked = run.Windows(
@@ -100,18 +103,32 @@ class Seer:
         (found,) = run.run_all(asked, [self.classical]).forecasts.values()
         return task.proper(found)
 
-    def forecasts(self, model: Model, panel: Panel, progress: Progress) -> np.ndarray:
-        """Quantiles (S, H, Q) of the steps after the panel's last, bands corrected by how it forecast what is known."""
+    def past(self, model: Model, panel: Panel, progress: Progress) -> Seen:
+        """How it forecast what is known, from the latest origins on: how wide bands must be."""
         horizon = model.task.horizon  # type: ignore[attr-defined]
         end = panel.n_steps - 1
-        origins = np.arange(max(FEWEST_OBSERVED - 1, end - PAST_ORIGINS), end)
+        stride = self._stride(model, len(panel))
+        origins = np.arange(end - 1, max(FEWEST_OBSERVED - 1, end - PAST_ORIGINS) - 1, -stride)[::-1]
         before = windows_at(panel, origins, horizon) if len(origins) else Windows(np.arange(0), np.arange(0))
-        now = Windows(np.arange(len(panel)), np.full(len(panel), end))
-        found = self.said(model, panel, now, progress)
-        earlier = self.said(model, panel, before, progress) if len(before) else found[:0]
+        said = self.said(model, panel, before, progress) if len(before) else np.zeros((0, horizon, len(LEVELS)))
         known = outcomes_of(panel, before, horizon)
-        past = Seen(forecasts=earlier, outcomes=known, series=before.series, origins=before.origins)
-        return self.bands.corrected(found, now.series, now.origins, past)
+        return Seen(forecasts=said, outcomes=known, series=before.series, origins=before.origins)
+
+    def _stride(self, model: Model, n_series: int) -> int:
+        """Steps between past origins: more than one where each takes a pass of the network."""
+        if self.network is None or model.backbone.dense:  # type: ignore[attr-defined]
+            return 1
+        return min(MOST_BETWEEN, -(-PAST_ORIGINS * n_series // PAST_PASSES))
+
+    def forecasts(self, model: Model, panel: Panel, past: Seen, end: int, progress: Progress) -> np.ndarray:
+        """Quantiles (S, H, Q) of the steps after the panel's last; bands as `past` has it up to step `end`.
+
+        Steps after `end` are forecasts themselves: nothing is learnt from them.
+        """
+        rows = np.arange(len(panel))
+        now = Windows(rows, np.full(len(panel), panel.n_steps - 1))
+        found = self.said(model, panel, now, progress, until=end + 1)
+        return self.bands.corrected(found, rows, np.full(len(panel), end), past)
 
 
 def outcomes_of(panel: Panel, windows: Windows, horizon: int) -> np.ndarray:

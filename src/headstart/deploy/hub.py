@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from headstart import places
+from headstart.backbones import catalog
 from headstart.deploy import artifact
 from headstart.deploy.model import Model
 from headstart.errors import PlanError, RunError
@@ -14,6 +15,7 @@ from headstart.progress import Progress
 KEPT_BACK = {  # what holds the user's own examples: never pushed
     "examples.parquet": "train and val examples",
     "predictions.parquet": "test examples",
+    "history.parquet": "the end of the series",
     "unlabelled.parquet": "rows of a table without a label",
     "report.html": "pictures, sounds or texts of mistakes",
 }
@@ -33,6 +35,11 @@ def push(model: Model, name: str, *, private: bool = True, progress: Progress | 
         raise PlanError(f"{name!r} is not a name on the hub. Give it as ORG/NAME, such as 'clinic/scan-triage'.")
     if model.run is None:
         raise PlanError("This model is not saved. Save it with model.save(FOLDER), and push that.")
+    if model.seer is not None and model.seer.network is not None and (model.run / catalog.BUNDLED).is_dir():
+        raise PlanError(
+            "This run stands on a network that was pretrained on a source of your own, which lies in its folder and "
+            "nowhere else; a push leaves it out. Use `headstart bundle`."
+        )
     if places.offline():
         raise PlanError("Nothing can be pushed while HEADSTART_OFFLINE or HF_HUB_OFFLINE is set. Unset it, and push.")
     hub = huggingface_hub.HfApi(library_name="headstart")
@@ -60,7 +67,17 @@ def public_files(model: Model, name: str) -> dict[str, bytes]:
     assert model.run is not None
     public = {file: (model.run / file).read_bytes() for file in sorted(artifact.OWN | {"metrics.json", "README.md"})}
     told: dict[str, Any] = json.loads(public["metrics.json"])
-    public["metrics.json"] = artifact.to_bytes({key: value for key, value in told.items() if key not in PRIVATE})
-    card = public["README.md"].decode().replace('headstart.load("RUN")  # this folder', f'headstart.load("{name}")')
-    public["README.md"] = card.replace("headstart predict RUN ", f"headstart predict {name} ").encode()
+    shown = {key: value for key, value in told.items() if key not in PRIVATE}
+    if "forecasts" in shown:  # its fans hold values, and series have names
+        shown["forecasts"] |= {"fans": [], "best": [], "worst": []}
+        card: dict[str, Any] = json.loads(public[artifact.CARD])
+        card["seer"]["panel"] |= {
+            "source": "",
+            "ids": [],
+            "static": {key: [] for key in card["seer"]["panel"]["static"]},
+        }
+        public[artifact.CARD] = artifact.to_bytes(card)
+    public["metrics.json"] = artifact.to_bytes(shown)
+    readme = public["README.md"].decode().replace('headstart.load("RUN")  # this folder', f'headstart.load("{name}")')
+    public["README.md"] = readme.replace("headstart predict RUN ", f"headstart predict {name} ").encode()
     return public

@@ -54,7 +54,7 @@ def fan(one: Fan) -> Markup:
     ):
         body += _line(points, first, kind, x, y)
     return svg(
-        body, f'class="fan" viewBox="0 0 {WIDTH + 8} {TOP + HEIGHT + FOOT}"', f"Forecast of {one.name}", _aloud(one)
+        body, f'class="fan" viewBox="0 0 {WIDTH + 8} {TOP + HEIGHT + FOOT}"', f"Forecast of {one.name}", aloud(one)
     )
 
 
@@ -223,7 +223,7 @@ def _names(systems: Mapping[str, Points], right: float, y: Callable[[float], flo
     return body
 
 
-def _aloud(one: Fan) -> str:
+def aloud(one: Fan) -> str:
     """The picture in words."""
     first, final = words.number(one.median[0]), words.number(one.median[-1])
     said = f"{len(one.times)} steps from {one.times[0]} to {one.times[-1]}; median {first} at first, {final} at the end"

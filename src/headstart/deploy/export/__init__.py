@@ -54,6 +54,11 @@ def export(
     """
     progress = progress or Progress()
     out = Path(out)
+    if model.seer is not None:
+        raise PlanError(
+            "A run that forecasts cannot be exported to other runtimes: its bands follow what came, which is no part of "
+            "a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
+        )
     if kind not in FORMATS:
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":

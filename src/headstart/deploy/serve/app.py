@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from headstart import __version__
 from headstart.deploy.model import Model
-from headstart.deploy.serve import openai, schemas
+from headstart.deploy.serve import openai, schemas, series
 from headstart.deploy.serve.batcher import BusyError, Item, UnreadableError
 from headstart.deploy.serve.engine import Answers, Engine, ForbiddenError
 from headstart.deploy.serve.gate import Gate
@@ -47,6 +48,7 @@ def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
     app.add_exception_handler(Problem, _tell)
     app.add_exception_handler(HTTPException, _tell_status)
     _add_predictions(app, engine)
+    _add_forecasts(app, engine)
     _add_transcriptions(app, engine)
     _add_models(app, engine)
     _add_health(app, engine)
@@ -64,7 +66,9 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
             raise Problem(404, "No such model", f"There is no model {name!r}; here are: {known}.")
         modality, items = await read_items(request, engine.settings)
         if modality != member.modality:
-            raise Problem(422, "Other items than the model takes", f"{name} takes {member.model.modality.noun[1]}.")
+            more = f" POST /models/{name}/forecast." if member.model.seer is not None else ""
+            takes = f"{name} takes {member.model.modality.noun[1]}.{more}"
+            raise Problem(422, "Other items than the model takes", takes)
         answers = await _answers(engine, request, fleet, items, modality, frozenset({name}))
         return _as_json({"predictions": [one[name] for one in answers]})
 
@@ -78,6 +82,44 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
             raise Problem(422, "Other items than the models take", f"No model here takes items of the kind {modality}.")
         answers = await _answers(engine, request, fleet, items, modality, names)
         return _as_json({"models": {name: {"predictions": [one[name] for one in answers]} for name in sorted(names)}})
+
+
+def _add_forecasts(app: FastAPI, engine: Engine) -> None:
+    @app.post("/models/{name}/forecast", **schemas.FORECAST_ONE)
+    async def forecast_with_one_model(name: schemas.Name, request: Request) -> Response:
+        """Forecast series with one model."""
+        if (member := engine.fleet.members.get(name)) is None:
+            known = listed(sorted(engine.fleet.members))
+            raise Problem(404, "No such model", f"There is no model {name!r}; here are: {known}.")
+        if member.model.seer is None:
+            raise Problem(422, "No forecasts", f"{name} gives {member.model.task.title}. POST /models/{name}/predict.")
+        asked = await series.read_asked(request, engine.settings)
+        answers = await _forecasts(engine, request, {name: member.model}, asked)
+        return _as_json(answers[name])
+
+    @app.post("/forecast", **schemas.FORECAST_ALL)
+    async def forecast_with_all_models(request: Request) -> Response:
+        """Forecast series with every model that forecasts."""
+        models = {name: one.model for name, one in engine.fleet.members.items() if one.model.seer is not None}
+        asked = await series.read_asked(request, engine.settings)
+        if not models:
+            raise Problem(422, "No forecasts", "No model here forecasts.")
+        return _as_json({"models": await _forecasts(engine, request, models, asked)})
+
+
+async def _forecasts(
+    engine: Engine, request: Request, models: Mapping[str, Model], asked: series.Asked
+) -> dict[str, Any]:
+    """What the models forecast. Problem: no room or too late (503), series that cannot be forecast (422)."""
+
+    def work() -> dict[str, Any]:
+        return {name: series.forecast(model, asked, engine.settings) for name, model in models.items()}
+
+    try:
+        future = engine.desk.submit(work)
+    except BusyError as error:
+        raise _refused(engine, "full", "The server is busy", str(error)) from None
+    return dict(await _settled(engine, request, future))
 
 
 def _add_transcriptions(app: FastAPI, engine: Engine) -> None:
@@ -143,7 +185,16 @@ async def _answers(
         ticket = engine.submit(fleet, items, modality, names)
     except BusyError as error:
         raise _refused(engine, "full", "The server is busy", str(error)) from None
-    future, gone = asyncio.wrap_future(ticket.future), asyncio.ensure_future(_is_gone(request))
+    try:
+        found: Answers = await _settled(engine, request, ticket.future)
+        return found
+    except UnreadableError as error:
+        raise at_item(error.position, error.problem) from None
+
+
+async def _settled(engine: Engine, request: Request, coming: Future[Any]) -> Any:
+    """What comes of it. Problem where the client goes away, or it takes too long (503)."""
+    future, gone = asyncio.wrap_future(coming), asyncio.ensure_future(_is_gone(request))
     either: list[asyncio.Future[Any]] = [future, gone]
     try:
         await asyncio.wait(either, timeout=engine.settings.answer_s, return_when=asyncio.FIRST_COMPLETED)
@@ -152,8 +203,6 @@ async def _answers(
         if gone.done():
             raise Problem(499, "The client went away")
         raise _refused(engine, "late", "The answer took too long", f"It takes over {engine.settings.answer_s:g} s.")
-    except UnreadableError as error:
-        raise at_item(error.position, error.problem) from None
     finally:
         future.cancel()  # what no one waits for is not run
         gone.cancel()

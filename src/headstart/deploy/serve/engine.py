@@ -12,6 +12,7 @@ from headstart.deploy.restore import load
 from headstart.deploy.serve.batcher import Batcher, Item, Ticket
 from headstart.deploy.serve.members import Answer
 from headstart.deploy.serve.metrics import Metrics
+from headstart.deploy.serve.series import Desk
 from headstart.deploy.serve.settings import Settings
 from headstart.deploy.serve.shared import Fleet
 from headstart.errors import PlanError, RunError
@@ -29,6 +30,7 @@ class Engine:
             check_kind(name, model)
         self.settings, self.metrics = settings, Metrics()
         self.batcher = Batcher(settings, self.metrics, n_lanes)
+        self.desk = Desk()
         self.fleet = Fleet.of(models, self.batcher.n_lanes)
         self._loading = threading.Lock()
 
@@ -58,6 +60,8 @@ class Engine:
     def warm(self, fleet: Fleet, name: str) -> None:
         """Predict once with a model, in a lane, before anyone waits for it."""
         member = fleet.members[name]
+        if member.model.seer is not None:  # its backbone is there since the fleet is
+            return
         example = member.model.modality.example()
         stored = member.model.modality.store(example, None)
         ticket = Ticket(fleet=fleet, modality=member.modality, names=frozenset({name}), items=[Item(stored, "")])
@@ -81,6 +85,7 @@ class Engine:
     def close(self) -> None:
         """Finish what was accepted, and take nothing more."""
         self.batcher.close()
+        self.desk.close()
 
 
 class ForbiddenError(RunError):
@@ -88,10 +93,10 @@ class ForbiddenError(RunError):
 
 
 def check_kind(name: str, model: Model) -> None:
-    """PlanError for a model of a table: requests hold texts, pictures or sounds."""
+    """PlanError for a model of a table: requests hold texts, pictures, sounds or series."""
     if model.table is not None:
         raise PlanError(
-            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts, pictures and sounds so far. "
+            f"The run {name} takes {model.modality.noun[1]}, and the server takes texts, pictures, sounds and series. "
             "Use `headstart predict RUN TABLE.csv`, or headstart.load(RUN).predict(rows) in your own server."
         )
 

@@ -83,9 +83,9 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def read_items(request: Request, settings: Settings) -> tuple[str, list[Item]]:
     """(modality, items) of a request. Problem for all that is not as it should be."""
-    if _kind(request).startswith("image/"):
+    if kind_of(request).startswith("image/"):
         read, body = one_picture, await read_body(request, settings)
-    elif _kind(request).startswith("audio/"):
+    elif kind_of(request).startswith("audio/"):
         read, body = one_sound, await read_body(request, settings)
     else:
         read, body = items_of, await read_json(request, settings)
@@ -94,8 +94,8 @@ async def read_items(request: Request, settings: Settings) -> tuple[str, list[It
 
 async def read_json(request: Request, settings: Settings) -> bytes:
     """The whole body of a request that says that it is JSON. Problem where it says otherwise (415)."""
-    if _kind(request) != "application/json":
-        given = f"this is {_kind(request)!r}" if _kind(request) else "there is no Content-Type"
+    if kind_of(request) != "application/json":
+        given = f"this is {kind_of(request)!r}" if kind_of(request) else "there is no Content-Type"
         raise Problem(
             415,
             "Unsupported media type",
@@ -104,7 +104,8 @@ async def read_json(request: Request, settings: Settings) -> bytes:
     return await read_body(request, settings)
 
 
-def _kind(request: Request) -> str:
+def kind_of(request: Request) -> str:
+    """The media type of a request's body."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

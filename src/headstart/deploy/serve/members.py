@@ -89,7 +89,9 @@ class Making:
 
     def member(self, name: str, model: Model) -> Member:
         """A model with what it needs to run."""
-        if model.classical is not None:
+        if model.seer is not None and model.seer.network is not None:
+            _ = model.backbone  # loaded now, not at the first request
+        if model.classical is not None or model.seer is not None:
             return Member(name=name, model=model)
         if model.detector is not None and model.detector.classical is not None:
             raise PlanError(

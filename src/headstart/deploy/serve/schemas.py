@@ -12,6 +12,7 @@ from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
 from headstart.deploy.serve.members import Member
 from headstart.deploy.serve.problems import MEDIA_TYPE
+from headstart.deploy.serve.series import Series
 from headstart.deploy.serve.settings import Settings
 from headstart.tasks.coco import MOST
 
@@ -64,6 +65,29 @@ class AllPredictions(BaseModel):
     """By the model's name."""
 
     models: dict[str, Predictions]
+
+
+class Forecast(BaseModel):
+    """One series: times of the steps ahead, the median, and all quantiles by their level, as many numbers each."""
+
+    times: list[str]
+    median: list[float]
+    quantiles: dict[str, list[float]]
+
+
+class Forecasts(BaseModel):
+    """By the series' name; the model was tested for the first `measured` of the steps."""
+
+    horizon: int
+    measured: int
+    warnings: list[str]
+    forecasts: dict[str, Forecast]
+
+
+class AllForecasts(BaseModel):
+    """By the model's name."""
+
+    models: dict[str, Forecasts]
 
 
 class TranscriptionForm(BaseModel):
@@ -147,6 +171,7 @@ class About(BaseModel):
     backbone: str | None
     strategy: str
     shared_stages: int
+    horizon: int | None = None
     run: str | None
 
 
@@ -227,6 +252,23 @@ ITEMS = _body(
 )
 PREDICT_ONE = _route("Predict with one model", Predictions, (*BODY, 404, 405), openapi_extra=ITEMS)
 PREDICT_ALL = _route("Predict with every model that takes such items", AllPredictions, BODY, openapi_extra=ITEMS)
+SERIES: dict[str, Any] = _body(
+    {
+        **_json(Series, monthly={"series": {"sales": [*range(100, 124)]}, "horizon": 3}),
+        "text/csv": {"schema": {"type": "string"}},
+    }
+)
+SERIES["parameters"] = [
+    {
+        "name": "horizon",
+        "in": "query",
+        "required": False,
+        "description": "Steps ahead; overrules that of a JSON body.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+]
+FORECAST_ONE = _route("Forecast series with one model", Forecasts, (*BODY, 404, 405), openapi_extra=SERIES)
+FORECAST_ALL = _route("Forecast series with every model that forecasts", AllForecasts, BODY, openapi_extra=SERIES)
 TRANSCRIBE = _route(
     "Transcribe a sound (compatible with OpenAI's)",
     Transcript,
@@ -252,7 +294,7 @@ LOAD = _route(
 LOAD["responses"][201] = {"description": "A new model is served.", "content": _json(About)}
 COMPONENTS = (
     *(Items, Load, Predictions, AllPredictions, About, Models, Status, ProblemDetails),
-    *(TranscriptionForm, Transcript, OpenAIErrors),
+    *(TranscriptionForm, Transcript, OpenAIErrors, Series, Forecasts, AllForecasts),
 )
 
 
@@ -267,6 +309,7 @@ def openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:
             schemas[kind.__name__] = schema
         for one in schemas["Items"]["properties"]["items"]["anyOf"]:
             one["maxItems"] = settings.items
+        schemas["Series"]["properties"]["series"]["maxProperties"] = settings.items
         if settings.token is not None:
             page["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             page["security"] = [{"token": []}]
@@ -279,13 +322,15 @@ def openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:
 def about(member: Member) -> dict[str, Any]:
     """What is told of a model."""
     model = member.model
+    classical = model.classical is not None or (model.seer is not None and model.seer.network is None)
     return {
         "name": member.name,
         "modality": member.modality,
         "task": type(model.task).__name__.lower(),
         "classes": list(model.task.score_names),
-        "backbone": None if model.classical is not None else model.origin.name,
-        "strategy": model.plan.ships if model.classical is not None else model.plan.strategy,
+        "backbone": None if classical else model.origin.name,
+        "strategy": model.plan.ships if classical else model.plan.strategy,
         "shared_stages": member.n_shared,
+        "horizon": getattr(model.task, "horizon", None),
         "run": None if model.run is None else str(model.run),
     }

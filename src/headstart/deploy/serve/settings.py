@@ -17,6 +17,8 @@ class Settings:
     characters: int = 50_000  # of one text
     pixels: int = 50_000_000  # of one picture, by its header
     seconds: float = 600.0  # of sound in one request, by the files' headers
+    steps: int = 200_000  # of all series of a request together, those without a value too
+    horizon: int = 512  # steps ahead that are forecast
     waiting: int = 1024  # items that wait for a lane; more are refused
     batch: int = 32  # items that a lane takes at a time
     wait_s: float = 0.002  # for more items to run with those that are there, while a lane is idle
@@ -35,6 +37,8 @@ class Settings:
             "characters",
             "pixels",
             "seconds",
+            "steps",
+            "horizon",
             "waiting",
             "batch",
             "answer_s",

@@ -212,7 +212,8 @@ class Fleet:
             if one.trunk is not None:
                 on.setdefault((id(one.trunk), _kind_of_pass(one.model)), []).append(one)
         shared = [kind(some[0].trunk, some) for (_, kind), some in on.items()]
-        return [*shared, *(ClassicalPass([one]) for one in self.members.values() if one.trunk is None)]
+        alone = [one for one in self.members.values() if one.trunk is None and one.model.seer is None]
+        return [*shared, *(ClassicalPass([one]) for one in alone)]
 
     def taking(self, modality: str) -> frozenset[str]:
         """Names of the models that take such items."""
