@@ -42,7 +42,7 @@ from headstart import PanelReading, places
 from headstart.backbones import catalog
 from headstart.data.outlook import Outlook, look_ahead
 from headstart.data.panel import Panel
-from headstart.forecasting import Asked, open_panel
+from headstart.panels import Asked, open_panel
 from headstart.screen import Screen
 from headstart.tasks.forecasting import Forecasting
 

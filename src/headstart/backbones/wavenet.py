@@ -84,8 +84,9 @@ class WaveNet(SeriesBackbone):
             own = QuantileHead(Outlooks.from_json(saved["outlooks"]))
             own.load_state_dict(_part(tensors, HEAD))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            said = str(error).partition("\n")[0]
             raise BackboneError(
-                f"{located.folder} holds no WaveNet that this version reads ({type(error).__name__}: {error}). "
+                f"{located.folder} holds no WaveNet that this version reads ({type(error).__name__}: {said}). "
                 "Run `headstart pretrain SOURCE --task forecasting` again, or copy the folder anew."
             ) from error
         return cls(network, own.eval().requires_grad_(False), Provenance.of(located, network))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from headstart.data.layouts import PanelReading
     from headstart.deploy.model import Model
     from headstart.screen import Screen
@@ -99,7 +101,7 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
     from rich.console import Console
 
     from headstart.evidence.adaptation import Adaptation
-    from headstart.screen import candidate_table, depth_lines, score_table, show, ways_table
+    from headstart.screen import candidate_table, depth_lines, show, ways_table
 
     console = Console(highlight=False)
     for part, view in ((model.plan.depth, depth_lines), (model.plan.candidates[1:], candidate_table)):
@@ -114,10 +116,20 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
         console.print(f"\nMeasured on {where}:", markup=False)
     if model.evidence.metrics:
         console.print()
-        show(score_table(model.evidence))
+        show(scores_of(model, told))
     console.print(f"\nChosen: {model.plan.reason}.", markup=False)
     console.print(f"{model.evidence.verdict}\n", style="bold", markup=False)
     console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
+
+
+def scores_of(model: Model, told: dict[str, Any]) -> Table:
+    """All systems with their metrics, and of forecasts what their bands cover."""
+    from headstart.evidence.forecasts import ForecastEvidence
+    from headstart.screen import forecast_table, score_table
+
+    if "forecasts" in told:
+        return forecast_table(model.evidence, ForecastEvidence.from_json(told["forecasts"]))
+    return score_table(model.evidence)
 
 
 def free_name(name: str) -> Path:

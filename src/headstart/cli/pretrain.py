@@ -106,7 +106,7 @@ def _series(
 ) -> None:
     """Pretrain on series; `said`: whether in JSON, whether quietly."""
     from headstart.data.read_panel import read_panel
-    from headstart.forecasting import describe
+    from headstart.panels import describe
     from headstart.series_pretraining import pretrain as learn
 
     progress = screen(any(said))

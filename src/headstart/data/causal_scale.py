@@ -52,7 +52,7 @@ def causally_scaled(values: np.ndarray, season: int) -> Scaled:
         _squashed((own - loc) / spread),
         _squashed(change / step),
         _squashed(seasonal / scale),
-        0.3 * _squashed((loc + offset) / scale),
+        0.3 * _squashed(np.where(np.isnan(last), 0.0, loc + offset) / scale),  # of nothing that is still to come
         np.log(recent / scale),
         np.log(spread / scale),
         np.log(step / scale),

@@ -7,6 +7,7 @@ the first window that chooses, and chooses only if it is known before the first 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -75,11 +76,12 @@ class Outlook:
 
     @property
     def scales(self) -> np.ndarray:
-        """(S,) mean absolute change over a season, before the test; of a series too short for it, of all."""
+        """(S,) mean absolute change over a season, before the test; where that has none, over a step, or of all."""
         season, before = self.panel.season, self.panel.values[:, : self.test_from]
         found = np.array([_mean_change(row, season) for row in before])
-        whole = np.array([_mean_change(row, 1) for row in self.panel.values])
-        found = np.where(np.isfinite(found) & (found > 0), found, whole)
+        for values in (before, self.panel.values):
+            steps = np.array([_mean_change(row, 1) for row in values])
+            found = np.where(np.isfinite(found) & (found > 0), found, steps)
         return np.where(np.isfinite(found) & (found > 0), found, 1.0)
 
 
@@ -91,18 +93,23 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
     if horizon < 1:
         raise PlanError(f"horizon={horizon}, but it must be at least 1: the steps ahead that are forecast.")
     n = panel.n_steps
-    n_test = max(horizon, round(TEST_SHARE * n)) if test_steps is None else test_steps
-    if n_test < horizon:
-        raise PlanError(f"The test of {n_test} steps is shorter than the horizon of {horizon}. Give it more.")
-    test_from = n - n_test
-    val_from = test_from - max(horizon, round(VAL_SHARE * test_from))
-    needed = FEWEST_OBSERVED + FEWEST_TAUGHT + 3 * horizon
-    if val_from < FEWEST_OBSERVED + FEWEST_TAUGHT + horizon - 1:
+    if test_steps is not None and test_steps < horizon:
+        raise PlanError(f"The test of {test_steps} steps is shorter than the horizon of {horizon}. Give it more.")
+    val_from, test_from = _cuts(n, horizon, test_steps)
+    fewest = FEWEST_OBSERVED + FEWEST_TAUGHT + horizon - 1
+    if val_from < fewest:
+        needed = next(more for more in count(n + 1) if _cuts(more, horizon, test_steps)[0] >= fewest)
         raise DataError(
             f"{panel.source} has {n:,} steps, too few to learn from, to choose by and to test forecasts of {horizon} "
             f"steps: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
     return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from)
+
+
+def _cuts(n: int, horizon: int, test_steps: int | None) -> tuple[int, int]:
+    """(the step from which windows choose, that from which they are tested) of n steps."""
+    test_from = n - (max(horizon, round(TEST_SHARE * n)) if test_steps is None else test_steps)
+    return test_from - max(horizon, round(VAL_SHARE * test_from)), test_from
 
 
 def windows_at(panel: Panel, origins: np.ndarray, horizon: int) -> Windows:

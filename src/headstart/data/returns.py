@@ -81,7 +81,7 @@ def _walks(series: np.ndarray) -> bool:
     logs = np.log(series)
     allowed = max(_VARIANCE_RATIO, 2 * np.sqrt(2 * 7 / len(logs)))
     ratios = [variance_ratio(logs, lag) for lag in (2, 8)]
-    return max(abs(ratio - 1) for ratio in ratios) < allowed and _dickey_fuller(logs) > _UNIT_ROOT
+    return bool(max(abs(ratio - 1) for ratio in ratios) < allowed and _dickey_fuller(logs) > _UNIT_ROOT)
 
 
 def variance_ratio(logs: np.ndarray, lag: int) -> float:
