@@ -35,8 +35,9 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.pretrain texts pictures
 	$(BIN)/python -m benchmarks.boxes
 	$(BIN)/python -m benchmarks.speech
+	$(BIN)/python -m benchmarks.forecasting
 
-peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready
+peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready .peers/peers-forecasting/ready
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write

@@ -27,17 +27,17 @@ FLOORS = [
     {"engine"},
     {"evidence"},
     {"tables"},
-    {"problem", "sides", "wishes"},
+    {"panels", "problem", "sides", "wishes"},
     {"domains"},
     {"workshop", "items"},
     {"head_workshop"},
-    {"box_workshop", "speech_workshop"},
+    {"box_workshop", "forecast_workshop", "speech_workshop"},
     {"decoder_workshop"},
     {"adapt", "weighing"},
-    {"across", "adapt_head"},
+    {"across", "adapt_head", "forecast_contest"},
     {"deploy", "report"},
-    {"inductive", "clustering"},
-    {"detection", "traditional", "transcription", "transductive"},
+    {"inductive", "clustering", "series_pretraining"},
+    {"detection", "forecasting", "traditional", "transcription", "transductive"},
     {"transfer"},
     {"study"},
     {"downstream"},
@@ -150,8 +150,9 @@ def test_an_outside_package_adds_a_plugin(tmp_path: Path) -> None:
 
 def test_the_public_names_are_fixed() -> None:
     assert headstart.__all__ == [
-        "Dataset", "HeadstartError", "Model", "TableTransferClassifier", "TableTransferRegressor", "TransferClassifier",
-        "TransferRegressor", "cluster", "fit", "load", "pretrain", "read",
+        "Dataset", "HeadstartError", "Model", "Panel", "PanelReading", "TableTransferClassifier",
+        "TableTransferRegressor", "TransferClassifier", "TransferRegressor", "cluster", "fit", "load", "pretrain",
+        "read", "read_panel",
     ]  # fmt: skip
     assert all(getattr(headstart, name) for name in headstart.__all__)
 

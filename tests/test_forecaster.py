@@ -21,8 +21,9 @@ from headstart.engine import histories
 from headstart.engine.forecaster import Forecaster
 from headstart.engine.histories import Units, anchor_for, drawn, pieces_of, stretch_of
 from headstart.errors import DataError
-from headstart.forecast_workshop import HEAD_ALONE, ForecastWorkshop, fresh_head, pose
-from headstart.forecasting import open_shop, task_of
+from headstart.forecast_workshop import HEAD_ALONE, ForecastWorkshop, fresh_head
+from headstart.forecasting import open_shop
+from headstart.panels import pose, task_of
 from headstart.progress import Progress
 from headstart.series_pretraining import key_of, parted, pretrain
 from headstart.strategies.frozen import Frozen

@@ -68,7 +68,9 @@ def test_contract_a_constant_or_a_short_series_repeats_its_last_value(name: str,
         values[UNTIL - kept : UNTIL] = 5.0
     fitted = FORECASTERS.get(name)().fit(values, 7, UNTIL)
     found = fitted.forecasts(values, ORIGINS, H)
-    np.testing.assert_allclose(found, 5.0)
+    np.testing.assert_allclose(found[..., 5], 0.0 if name == "no_change" else 5.0)
+    if name != "no_change":
+        np.testing.assert_allclose(found, 5.0)
     assert bool(fitted.fallback) == (name in MODELS)
 
 
@@ -206,4 +208,9 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_season_the_seasonal_naive_is_left_out() -> None:
     assert "seasonal_naive" not in names_for(1)
-    assert set(names_for(7)) == set(NAMES)
+    assert set(names_for(7, returns=True)) == set(NAMES)
+
+
+def test_of_returns_the_random_walk_says_no_change() -> None:
+    assert set(names_for(1, returns=True)) - set(names_for(1)) == {"no_change"}
+    np.testing.assert_array_equal(forecasts("no_change", SEASONAL)[..., 5], 0.0)

@@ -211,7 +211,9 @@ def from_scratch(shop: HeadWorkshop, chosen: Chosen, wishes: Wishes) -> SolvedHe
     if wishes.plan is not None:
         one: Trained = Scratch(**wishes.plan.scratch)
     else:
-        spent = sum(cost(shop, way) for way in (chosen.solved.strategy, chosen.solved.first) if isinstance(way, Trained))
+        spent = sum(
+            cost(shop, way) for way in (chosen.solved.strategy, chosen.solved.first) if isinstance(way, Trained)
+        )
         plain = shop.with_random_weights()
         one = within(shop, plain, shop.recipe.scratch_share * spent) or replace(plain, epochs=shop.fewest_epochs(plain))
     with shop.progress.step("from scratch"):

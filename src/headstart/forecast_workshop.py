@@ -1,8 +1,8 @@
-"""A workshop for forecasts: pieces of series in place of examples, states of frozen stages, heads that say quantiles."""
+"""A workshop for forecasts: pieces of series in place of examples, heads that say quantiles in place of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.backbones.quantile_head import Outlooks, QuantileHead
-from headstart.backbones.series import SeriesBackbone
-from headstart.data.audit import Finding
-from headstart.data.outlook import Outlook, Windows
-from headstart.data.stretches import LEVELS, Stretch
+from headstart.data.outlook import Windows
+from headstart.data.stretches import LEVELS
 from headstart.engine.forecaster import Forecaster, OnStates
-from headstart.engine.histories import Histories, Piece, Units, anchor_for, pieces_of, stretch_of
+from headstart.engine.histories import Histories, Units, anchor_for
 from headstart.engine.maps import Maps, cached_maps, sounds_fit_on_disk, whole_maps
 from headstart.engine.trials import Trainee, histories_key
 from headstart.evidence.compare import Judge
@@ -27,13 +24,14 @@ from headstart.evidence.plan import DepthPoint
 from headstart.evidence.planner import Tried, Work
 from headstart.head_workshop import HeadWorkshop, Recipe, SolvedHead
 from headstart.modalities.base import Modality
+from headstart.panels import Posed
+from headstart.progress import Progress
 from headstart.strategies.base import Trained
 from headstart.strategies.frozen import Frozen
 from headstart.strategies.full import Full
 from headstart.strategies.partial import Partial
 from headstart.strategies.scratch import Scratch
 from headstart.strategies.zero_shot import ZeroShot
-from headstart.tasks.forecasting import Forecasting
 
 RECIPE = Recipe(
     what="forecasts",
@@ -48,61 +46,20 @@ RECIPE = Recipe(
 )
 PROFILE_STEPS, STEPS, STEPS_AFTERWARDS = 60, 150, 30
 STEPS_OF_OWN_HEAD, STEPS_FROM_SCRATCH = 60, 150  # of a head that was pretrained; of what starts from nothing
-MOST_WINDOWS = 1_500  # that teach, where each takes a pass of its own
-HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "weight_decay": 0.01, "batch_size": 16}
-AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "weight_decay": 0.01, "batch_size": 16}
+BATCH = 16  # pieces
+HEAD_ALONE: dict[str, Any] = {"learning_rate": 1e-4, "head_rate": 10.0, "batch_size": BATCH}
+AFTERWARDS: dict[str, Any] = {"learning_rate": 3e-4, "head_rate": 1.0, "stage_decay": 1.0, "batch_size": BATCH}
 
 
 def from_scratch(season: int) -> dict[str, Any]:
     """How a network is trained from random weights; a season can be learnt in larger steps."""
     rate = 6e-3 if season > 1 else 2e-3
-    return {"learning_rate": rate, "head_rate": 1.0, "weight_decay": 0.01, "batch_size": 16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Posed:
-    """A panel cut in time, as one backbone takes it. Rows index items, digests and pieces alike."""
-
-    outlook: Outlook
-    findings: tuple[Finding, ...]
-    task: Forecasting
-    modality: Modality
-    items: list[Stretch]
-    digests: list[str]
-    pieces: list[Piece]
-    rows: dict[str, np.ndarray]  # "train", "val": pieces
-    val: Windows
-
-    crosswise: bool = False
-    target: None = None
-    all_groups: None = None
-
-
-def pose(outlook: Outlook, findings: tuple[Finding, ...], task: Forecasting, backbone: SeriesBackbone) -> Posed:
-    """The pieces that teach and choose."""
-    modality = registry.modality("series")
-    learnt, val = outlook.windows("train"), outlook.windows("val")
-    if not backbone.dense and len(learnt) > MOST_WINDOWS:
-        learnt = learnt.select(np.linspace(0, len(learnt) - 1, MOST_WINDOWS).round().astype(int))
-    taught, chosen = pieces_of(learnt, backbone)[0], pieces_of(val, backbone)[0]
-    pieces = [*taught, *chosen]
-    items = [stretch_of(outlook.panel, piece) for piece in pieces]
-    return Posed(
-        outlook=outlook,
-        findings=findings,
-        task=task,
-        modality=modality,
-        items=items,
-        digests=[modality.examine(item).digest for item in items],
-        pieces=pieces,
-        rows={"train": np.arange(len(taught)), "val": np.arange(len(taught), len(pieces))},
-        val=val,
-    )
+    return {"learning_rate": rate, "head_rate": 1.0, "batch_size": BATCH}
 
 
 def epochs_of(steps: int, n_pieces: int) -> int:
     """In which a training takes about so many steps."""
-    batches = -(-n_pieces // int(HEAD_ALONE["batch_size"]))
+    batches = -(-n_pieces // BATCH)
     return max(1, round(steps / max(1, batches)))
 
 
@@ -337,7 +294,7 @@ class ForecastWorkshop(HeadWorkshop):
         """Forecasts (N, H, Q) of windows."""
         network = self.backbone if forecaster.changes is None else self.backbone.adapted(forecaster.changes)
         outlook = self.posed.outlook
-        found = forecaster.forecasts(network, outlook.panel, windows, outlook.horizon, self.progress.bar)
+        found = forecaster.forecasts(network, outlook.panel, windows, outlook.horizon, Progress().bar)
         return self.posed.task.proper(found)
 
 

@@ -104,6 +104,7 @@ BACKBONES = Registry(
             "fetch",
             "fold",
             "fracast_head",
+            "quantile_head",
             "mel",
             "periods",
             "pixels",

@@ -28,10 +28,15 @@ from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.agreement import TITLES
 from headstart.evidence.base import Evidence, Scores
 from headstart.evidence.curves import Comparison
+from headstart.evidence.forecast_verdict import p_value
+from headstart.evidence.forecasts import ForecastEvidence
 from headstart.evidence.plan import DepthPoint, Plan
+from headstart.evidence.weigh import MODEL
 from headstart.progress import Progress
 from headstart.report import frozen
+from headstart.report.forecasts import ordered, scores_of
 from headstart.report.lines import mean_sd
+from headstart.tasks.forecasting import BANDS
 
 BAR = 24  # columns of a bar in the depth profile
 MOST_GROUPS = 40  # that the screen lists; the files have them all
@@ -106,6 +111,28 @@ def score_table(evidence: Evidence) -> Table:
     return table
 
 
+def forecast_table(evidence: Evidence, found: ForecastEvidence) -> Table:
+    """Systems down; metrics, the primary one with its interval, and what their bands cover across."""
+    names = sorted(evidence.titles, key=lambda name: name != found.metric)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("", max_width=24)
+    for name in names:
+        table.add_column(evidence.titles[name], max_width=None if name == found.metric else 10, vertical="bottom")
+    for band in BANDS:
+        table.add_column(f"in {band} % band", max_width=8, vertical="bottom")
+    table.add_column("against the model", max_width=10, vertical="bottom")  # Diebold-Mariano
+    by_name = {one.name: one for one in found.systems}
+    for name in ordered(found, evidence):
+        scores, one = scores_of(evidence, name), by_name[name]
+        cells = [(words.score if n == found.metric else words.value)(scores[n]) if n in scores else "–" for n in names]
+        cells += [words.share(share.value) if (share := one.bands[band].share) else "–" for band in BANDS]
+        cells.append(p_value(one.test.p) if one.test else "–")
+        table.add_row(
+            *map(Text, ["this model" if name == MODEL else name, *cells]), style="bold" if name == MODEL else None
+        )
+    return table
+
+
 def depth_lines(plan: Plan) -> Table:
     """The depth profile: a line a probe with its score as a bar, its interval, and a mark on what was chosen."""
     ends = [end for point in plan.depth for end in astuple(point.score) if math.isfinite(end)] or [0.0, 1.0]
@@ -125,6 +152,8 @@ def _depth_mark(plan: Plan, point: DepthPoint) -> str:
     """'← chosen' on the probe that was chosen, '← cut here' on the last frozen stage of what was trained above it."""
     if frozen.is_read(plan, point):
         return "← chosen"
+    if frozen.as_pretrained(plan):
+        return ""
     last_frozen = point.stages == (plan.cut - 1,) and not plan.solved and plan.ships != "classical"
     return "← last frozen stage" if last_frozen else ""
 
@@ -134,7 +163,7 @@ def candidate_table(plan: Plan) -> Table:
     if not plan.n_stages:
         return way_table(plan)
     score = f"{frozen.metric_title(plan)} on validation"
-    table = _plain_table("Way to adapt", "Round", "Labels", score, "Passes", "Time", "Outcome")
+    table = _plain_table("Way to adapt", "Round", "Learnt from", score, "Passes", "Time", "Outcome")
     for column in (1, 2, 4, 5):
         table.columns[column].justify = "right"
     for one in plan.candidates:

@@ -116,6 +116,7 @@ def pretrain(
             trials.put_trainee(key, trainee)
     assert trainee.changes is not None, "everything was trained"
     network = lesson.backbone.adapted(trainee.changes)
+    assert isinstance(network, WaveNet), "as it was made"
     forecaster = Forecaster(outlooks=lesson.outlooks, head=trainee.head, changes=trainee.changes)
     with progress.step("evaluate"):
         scores = measure(outlook, forecaster, network, seed, progress)
@@ -205,9 +206,7 @@ def measure(
         "network": forecaster.forecasts(network, outlook.panel, windows, outlook.horizon, progress.bar),
         "naive": np.repeat(season_before(outlook.panel, windows, outlook.horizon)[..., None], len(LEVELS), -1),
     }
-    scales = BlockScales(
-        metrics=(metric,), seed=seed, layout=layout(windows.series, windows.origins, outlook.horizon)
-    )
+    scales = BlockScales(metrics=(metric,), seed=seed, layout=layout(windows.series, windows.origins, outlook.horizon))
     scores, differences = compare([metric], y, systems, "network", scales.resamples(len(y)), scales.n_groups)
     name = metric.name
     return {
@@ -218,9 +217,7 @@ def measure(
     }
 
 
-def folder_files(
-    network: WaveNet, head: Any, outlooks: Outlooks, told: PretrainedOnPanel
-) -> dict[str, bytes]:
+def folder_files(network: WaveNet, head: Any, outlooks: Outlooks, told: PretrainedOnPanel) -> dict[str, bytes]:
     """The new folder."""
     made = files_of(network, head, outlooks)
     return {

@@ -15,6 +15,7 @@ from headstart.deploy.model import Model
 from headstart.domains import read_target
 from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
+from headstart.panels import Asked
 from headstart.problem import labelled, pair
 from headstart.progress import Progress
 from headstart.wishes import Wishes
@@ -82,9 +83,7 @@ def fit(
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
     )
     if horizon is not None or isinstance(data, Panel):
-        asked = forecasting.Asked(
-            horizon=_steps(horizon), source=source, test_steps=test_steps, reading=reading or PanelReading()
-        )
+        asked = Asked(horizon=_steps(horizon), source=source, test_steps=test_steps, reading=reading or PanelReading())
         if to is not None:
             raise PlanError("--to adapts to an unlabelled target. Series are carried over with --source PANEL.")
         return forecasting.fit(

@@ -68,7 +68,7 @@ class Around(NamedTuple):
 
 
 def look_around(series: dict[str, Tensor], origins: Tensor, outlooks: Outlooks) -> Around:
-    """What stands around origins (N, K) of series: `last` (value carried forward), `centre` and `scale`, each (N, T)."""
+    """What stands around origins (N, K) of series: `last` (carried forward), `centre` and `scale`, each (N, T)."""
     horizon, season = outlooks.horizon, outlooks.season
     ahead = torch.arange(1, horizon + 1, device=origins.device)
     long = 7 * season if season >= A_DAY else season

@@ -99,7 +99,7 @@ class WaveNet(SeriesBackbone):
     @property
     def context(self) -> int:
         """Steps that the states of an origin depend on; scales fade out over as many again."""
-        layout: Layout = self.network.layout  # type: ignore[assignment]
+        layout: Layout = self.network.layout
         return layout.context
 
     @property
@@ -126,7 +126,7 @@ class WaveNet(SeriesBackbone):
 
     def reinitialised(self) -> nn.Module:
         """A network of the same layout with random weights."""
-        return Network(self.network.layout)  # type: ignore[arg-type]
+        return Network(self.network.layout)
 
 
 class Network(nn.Module):
@@ -214,7 +214,7 @@ def files_of(backbone: WaveNet, head: Mapping[str, Tensor], outlooks: Outlooks) 
     """(settings, tensors by name) of a folder that `load` takes: {"config": …, "tensors": …}."""
     tensors = {f"{NETWORK}{name}": one.contiguous() for name, one in backbone.network.state_dict().items()}
     tensors |= {f"{HEAD}{name}": one.contiguous() for name, one in head.items()}
-    layout: Layout = backbone.network.layout  # type: ignore[assignment]
+    layout: Layout = backbone.network.layout
     config = {"model_type": MODEL_TYPE, "layout": asdict(layout), "outlooks": outlooks.to_json()}
     return {"config": config, "tensors": tensors}
 

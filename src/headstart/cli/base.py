@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from headstart.data.layouts import PanelReading
     from headstart.deploy.model import Model
     from headstart.screen import Screen
 
@@ -39,12 +42,26 @@ Moved = Annotated[str | None, typer.Option("--backbone", help="Where the run's b
 Input = Annotated[str | None, typer.Option("--input", help="Column with the texts or file names.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="classification, multilabel, regression, detection, transcription.")
+    str | None,
+    typer.Option("--task", help="classification, multilabel, regression, detection, transcription, forecasting."),
 ]
 Group = Annotated[
     str | None, typer.Option("--group", help="Column whose values stay on one side (a patient, a speaker).")
 ]
-Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the latest examples are the test.")]
+Time = Annotated[
+    str | None, typer.Option("--time", help="Column to split by: the latest examples are the test; of series, when.")
+]
+Horizon = Annotated[int | None, typer.Option("--horizon", help="Series: how many steps ahead to forecast.")]
+Series = Annotated[str | None, typer.Option("--series", help="Series: column that says which one a row belongs to.")]
+Known = Annotated[
+    list[str] | None, typer.Option("--known", help="Series: a column that is known in advance; may be repeated.")
+]
+Static = Annotated[
+    list[str] | None, typer.Option("--static", help="Series: a column that says something of a whole one.")
+]
+Frequency = Annotated[str | None, typer.Option("--frequency", help="Series: as pandas calls it: h, D, B, W, MS …")]
+Season = Annotated[int | None, typer.Option("--season", help="Series: steps until a pattern comes again; 1: none.")]
+As = Annotated[str, typer.Option("--as", help="Series: levels, returns or volatility are forecast.")]
 
 
 @app.callback()
@@ -84,7 +101,7 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
     from rich.console import Console
 
     from headstart.evidence.adaptation import Adaptation
-    from headstart.screen import candidate_table, depth_lines, score_table, show, ways_table
+    from headstart.screen import candidate_table, depth_lines, show, ways_table
 
     console = Console(highlight=False)
     for part, view in ((model.plan.depth, depth_lines), (model.plan.candidates[1:], candidate_table)):
@@ -99,10 +116,20 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
         console.print(f"\nMeasured on {where}:", markup=False)
     if model.evidence.metrics:
         console.print()
-        show(score_table(model.evidence))
+        show(scores_of(model, told))
     console.print(f"\nChosen: {model.plan.reason}.", markup=False)
     console.print(f"{model.evidence.verdict}\n", style="bold", markup=False)
     console.print(f"Report: {model.run}/report.html", markup=False, soft_wrap=True)
+
+
+def scores_of(model: Model, told: dict[str, Any]) -> Table:
+    """All systems with their metrics, and of forecasts what their bands cover."""
+    from headstart.evidence.forecasts import ForecastEvidence
+    from headstart.screen import forecast_table, score_table
+
+    if "forecasts" in told:
+        return forecast_table(model.evidence, ForecastEvidence.from_json(told["forecasts"]))
+    return score_table(model.evidence)
 
 
 def free_name(name: str) -> Path:
@@ -110,6 +137,60 @@ def free_name(name: str) -> Path:
     from headstart.deploy.artifact import free_folder
 
     return free_folder(Path("runs"), name)
+
+
+def panel_reading(
+    time: str | None,
+    series: str | None,
+    target: str | None,
+    known: Sequence[str] | None,
+    static: Sequence[str] | None,
+    frequency: str | None,
+    season: int | None,
+    as_: str,
+) -> PanelReading:
+    """How series are to be read, of options."""
+    from headstart.data.layouts import PanelReading
+
+    return PanelReading(
+        time=time,
+        series=series,
+        target=target,
+        known=tuple(known or ()),
+        static=tuple(static or ()),
+        frequency=frequency,
+        season=season,
+        as_=as_,
+    )
+
+
+def horizon_of(horizon: int | None) -> int:
+    """The horizon; PlanError where none was said."""
+    from headstart.errors import PlanError
+
+    if horizon is None:
+        raise PlanError("How far ahead series are to be forecast is not said. Give --horizon N, the number of steps.")
+    return horizon
+
+
+def check_no_series(reading: PanelReading, test_steps: int | None) -> None:
+    """PlanError where an option of series was given, but no horizon."""
+    from headstart.errors import PlanError, listed
+
+    given = {
+        "--series": reading.series,
+        "--known": reading.known,
+        "--static": reading.static,
+        "--frequency": reading.frequency,
+        "--season": reading.season,
+        "--as": None if reading.as_ == "levels" else reading.as_,
+        "--test-steps": test_steps,
+    }
+    if odd := [option for option, value in given.items() if value]:
+        raise PlanError(
+            f"{listed(odd)} speak{'s' * (len(odd) == 1)} of series to forecast, but how far ahead is not said. Give "
+            "--horizon N too, or leave it out."
+        )
 
 
 def print_rows(rows: Sequence[Mapping[Any, Any]]) -> None:

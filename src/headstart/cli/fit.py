@@ -9,17 +9,27 @@ from typing import Annotated
 import typer
 
 from headstart.cli.base import (
+    As,
     Backbones,
     Data,
+    Frequency,
     Group,
+    Horizon,
     Input,
     Json,
+    Known,
     Label,
     Quiet,
+    Season,
+    Series,
+    Static,
     TaskName,
     Time,
     app,
+    check_no_series,
     free_name,
+    horizon_of,
+    panel_reading,
     print_json,
     screen,
     tell,
@@ -29,7 +39,9 @@ from headstart.cli.base import (
 @app.command()
 def fit(
     data: Data,
-    source: Annotated[str | None, typer.Option(help="Another table with the same label, to carry over from.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Another table with the same label, or other series, to carry over from.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default runs/NAME.")] = None,
     to: Annotated[str | None, typer.Option(help="Unlabelled data of another domain to adapt to.")] = None,
     target_labels: Annotated[
@@ -39,8 +51,8 @@ def fit(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="probe, partial, full, lora, auto; boxes, transcripts: frozen, and lora for Whisper's decoder; others "
-            "with --to, --source; else measured."
+            help="probe, partial, full, lora, auto; boxes, transcripts, series: frozen; lora for Whisper's decoder; "
+            "zero_shot for series; others with --to, --source; else measured."
         ),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
@@ -58,18 +70,54 @@ def fit(
     modality: Annotated[
         str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")
     ] = None,
+    horizon: Horizon = None,
+    series: Series = None,
+    known: Known = None,
+    static: Static = None,
+    frequency: Frequency = None,
+    season: Season = None,
+    as_: As = "levels",
+    test_steps: Annotated[
+        int | None, typer.Option(help="Series: how many of the latest steps are the test; default a fifth.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report.
 
-    A plain table is learnt row by row, with the help of --source if there is one.
+    A plain table is learnt row by row, with the help of --source if there is one. With --horizon DATA holds series,
+    which are forecast; a network is pretrained on the series of --source first, if there are any.
     """
     from headstart import problem, transfer
 
     progress = screen(as_json or quiet)
     beside = None
+    reading = panel_reading(time, series, label, known, static, frequency, season, as_)
+    if horizon is not None or task == "forecasting":
+        model = transfer.fit(
+            data,
+            source=source,
+            horizon=horizon_of(horizon),
+            test_steps=test_steps,
+            reading=reading,
+            to=to,
+            backbone=backbone,
+            strategy=strategy,
+            freeze=freeze,
+            budget=budget,
+            plan=plan,
+            learning_rate=_rate(learning_rate),
+            class_weight=class_weight,
+            scratch=scratch,
+            metric=metric,
+            seed=seed,
+            out=out or free_name(Path(data).name.split(".")[0]),
+            progress=progress,
+        )
+        tell(model, as_json, progress.seconds)
+        return
+    check_no_series(reading, test_steps)
     if source is not None:
         dataset, beside = problem.pair(data, source, progress, label=label, task=task, group=group, time=time)
     else:

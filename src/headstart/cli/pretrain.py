@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.base import Data, Input, Json, Label, Quiet, app, free_name, print_json, screen
+from headstart.cli.base import (
+    As,
+    Data,
+    Frequency,
+    Horizon,
+    Input,
+    Json,
+    Label,
+    Quiet,
+    Season,
+    Series,
+    TaskName,
+    Time,
+    app,
+    free_name,
+    horizon_of,
+    panel_reading,
+    print_json,
+    screen,
+)
+
+if TYPE_CHECKING:
+    from headstart.data.layouts import PanelReading
 
 
 @app.command()
@@ -26,14 +48,26 @@ def pretrain(
     draws: Annotated[int, typer.Option(min=1, help="Draws of labels to measure with.")] = 5,
     input: Input = None,
     label: Label = None,
+    task: TaskName = None,
+    horizon: Horizon = None,
+    time: Time = None,
+    series: Series = None,
+    frequency: Frequency = None,
+    season: Season = None,
+    as_: As = "levels",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on pretraining a backbone on DATA without labels, and write it to a folder that `fit --backbone` takes.
 
-    Labels in DATA do not teach: they measure what it was worth, as does --measure-on.
+    Labels in DATA do not teach: they measure what it was worth, as does --measure-on. With --task forecasting DATA
+    holds series, and a WaveNet learns to forecast them --horizon steps ahead.
     """
+    if horizon is not None or task == "forecasting":
+        reading = panel_reading(time, series, label, None, None, frequency, season, as_)
+        _series(data, horizon_of(horizon), reading, out, seed, (as_json, quiet))
+        return
     from headstart import pretrain as verb
     from headstart import problem
 
@@ -65,6 +99,27 @@ def pretrain(
     print(f"\nLoss for each {held.unit}, held out: {words.score(held.before)} before, {words.score(held.after)} after.")
     print(told.verdict)
     print(f"\nBackbone: {folder}\nReport: {folder}/report.html\nUse it: headstart fit DATA --backbone {folder}")
+
+
+def _series(
+    data: str, horizon: int, reading: PanelReading, out: Path | None, seed: int, said: tuple[bool, bool]
+) -> None:
+    """Pretrain on series; `said`: whether in JSON, whether quietly."""
+    from headstart.data.read_panel import read_panel
+    from headstart.panels import describe
+    from headstart.series_pretraining import pretrain as learn
+
+    progress = screen(any(said))
+    with progress.step("read"):
+        panel = read_panel(data, reading, horizon)
+    progress.say(describe(panel))
+    folder = out or free_name(f"{panel.name}-backbone")
+    told = learn(panel, horizon, out=folder, seed=seed, progress=progress)
+    if said[0]:
+        print_json({**told.to_json(), "backbone": str(folder)})
+        return
+    print(f"\n{told.verdict}")
+    print(f"\nBackbone: {folder}\nUse it: headstart fit TARGET.csv --horizon {horizon} --backbone {folder}")
 
 
 def _numbers(given: str) -> list[int]:

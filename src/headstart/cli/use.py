@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -36,7 +36,14 @@ MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON h
 @app.command()
 def predict(
     run: Run,
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders, a table, '-' for standard input, or a text.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, a table, '-' for standard input, or a text. A run that forecasts goes on from one "
+            "file of series; without it, from those that it learnt from.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +55,13 @@ def predict(
         str | None,
         typer.Option(help="Of transcripts, a file each in the new folder --out: srt, vtt, txt or json."),
     ] = None,
-    draw: Annotated[Path | None, typer.Option(help="New folder for the pictures with their boxes drawn.")] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps ahead, of a run that forecasts; default: as many as it was fitted for."),
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="New folder for the pictures with their boxes drawn, or of forecasts (SVG).")
+    ] = None,
     every: Annotated[bool, typer.Option("--all-boxes", help="Boxes below their class's threshold too.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
     input: Input = None,
@@ -56,29 +69,31 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict with the model of RUN; probabilities are calibrated."""
+    """Predict with the model of RUN; probabilities are calibrated, and forecasts have bands."""
     from headstart.engine.allocator import keep_few_kernels
 
     keep_few_kernels()  # before torch is there: each batch of a long recording has another shape
-    from headstart import load, registry
-    from headstart.data.inputs import gather
+    from headstart import load
     from headstart.deploy import detections, predictions
 
     check_out(out, format)
     if draw is not None:
         detections.check_free_folder(draw)
     model = load(run, backbone)
-    check_fits(model, out, format, draw is not None or every)
-    items = gather(registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=input, label=""))
+    check_fits(model, out, format, every or (draw is not None and model.seer is None))
+    check_inputs(model, inputs or [], horizon)
     progress = screen(as_json or quiet or jsonl)
-    with progress.step("predict"):
-        told = tell_all(model, items, progress, every, format)
+    if model.seer is not None:
+        told = tell_ahead(model, inputs, horizon, progress)
+    else:
+        told = tell_items(model, inputs or [], input, progress, every, format)
     if draw is not None and told.draw is not None:
         progress.say(f"{told.draw(draw):,} pictures drawn: {draw}")
     if out is not None:
         told.write(out)
     if as_json:
-        print_json({"run": str(run), "predictions": json.loads(told.table.to_json(orient="records"))})
+        found = json.loads(predictions.as_records(told.table))
+        print_json({"run": str(run), **told.more, "predictions": found})
     elif jsonl:
         print(predictions.as_jsonl(told.table), end="")
     elif out is not None:
@@ -94,6 +109,38 @@ class Told(NamedTuple):
     shown: Any  # one for people
     write: Callable[[Path], object]  # into the file or folder that is asked for
     draw: Callable[[Path], int] | None = None  # into a folder; how many
+    more: Mapping[str, Any] = {}  # what JSON says beside the predictions
+
+
+def tell_ahead(model: Model, inputs: Sequence[str] | None, horizon: int | None, progress: Progress) -> Told:
+    """Forecast the steps after those of a file, or after those that the run learnt from."""
+    from headstart.deploy import predictions
+
+    with progress.step("predict"):
+        found = model.ahead(inputs[0] if inputs else None, horizon, progress)
+    if not inputs:
+        progress.say(
+            f"after {found.last_seen}, the last step that the run learnt from; give a newer file to go on from it"
+        )
+    if found.warning:
+        progress.say(f"warning: {found.warning}")
+    table = found.table()
+    more = {"warnings": [found.warning] if found.warning else []}
+    return Told(table, predictions.in_digits(table), partial(predictions.write_table, table), found.draw, more)
+
+
+def tell_items(
+    model: Model, inputs: Sequence[str], column: str | None, progress: Progress, every: bool, format: str | None
+) -> Told:
+    """Predict for files, texts or rows."""
+    from headstart import registry
+    from headstart.data.inputs import gather
+
+    items = gather(
+        registry.plugin_name(model.modality), inputs, lambda given: model.read(given, input=column, label="")
+    )
+    with progress.step("predict"):
+        return tell_all(model, items, progress, every, format)
 
 
 def tell_all(model: Model, items: Sequence[Any], progress: Progress, every: bool, format: str | None) -> Told:
@@ -142,6 +189,18 @@ def check_fits(model: Model, out: Path | None, format: str | None, boxes: bool) 
         predictions.check_table_name(out, own)
 
 
+def check_inputs(model: Model, inputs: Sequence[str], horizon: int | None) -> None:
+    """PlanError for more or less to predict from than such a run takes."""
+    from headstart.errors import PlanError
+
+    if model.seer is None and not inputs:
+        raise PlanError(f"Say what to predict from: headstart predict RUN INPUT…, with {model.modality.noun[1]}.")
+    if model.seer is None and horizon is not None:
+        raise PlanError(f"--horizon is for forecasts, and this model gives {model.task.title}. Leave it out.")
+    if model.seer is not None and len(inputs) > 1:
+        raise PlanError(f"A forecast goes on from one file, and {len(inputs)} were given. Put all series into one.")
+
+
 @app.command()
 def evaluate(
     run: Run,
@@ -159,9 +218,11 @@ def evaluate(
 
     progress = screen(as_json or quiet)
     model = load(run, backbone)
-    with progress.step("read"):
-        dataset = model.read(data, input=input, label=label, group=group)
-    progress.say(describe(dataset))
+    dataset: Any = data
+    if model.seer is None:
+        with progress.step("read"):
+            dataset = model.read(data, input=input, label=label, group=group)
+        progress.say(describe(dataset))
     with progress.step("evaluate"):
         found = model.evaluate(dataset, progress=progress)
     for note in found.notes:
@@ -173,7 +234,10 @@ def evaluate(
         from headstart.evidence import words
 
         rows = [
-            {"metric": model.evidence.titles.get(name, name), "value (95 % interval)": words.score(score)}
+            {
+                "metric": found.titles.get(name, model.evidence.titles.get(name, name)),
+                "value (95 % interval)": words.score(score),
+            }
             for name, score in found.metrics.items()
         ]
         print_rows(rows)

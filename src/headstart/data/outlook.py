@@ -112,8 +112,8 @@ def look_ahead(panel: Panel, horizon: int, test_steps: int | None = None) -> Out
     if val_from < fewest:
         needed = next(more for more in count(n + 1) if _cuts(more, horizon, test_steps)[0] >= fewest)
         raise DataError(
-            f"{panel.source} has {n:,} steps, too few to learn forecasts of {horizon} steps from, choose among them "
-            f"and test them: at least {needed:,} are needed. Give more steps, or a shorter horizon."
+            f"{panel.source} has {n:,} steps, too few to learn from, to choose by and to test forecasts of {horizon} "
+            f"steps: at least {needed:,} are needed. Give more steps, or a shorter horizon."
         )
     return Outlook(panel=panel, horizon=horizon, val_from=val_from, test_from=test_from).checked(tuple(WHAT))
 

@@ -49,7 +49,7 @@ def read_panel(data: Any, reading: PanelReading = _AS_FOUND, horizon: int | None
     """
     if isinstance(data, Panel):
         return data
-    _check(reading, horizon)
+    check_reading(reading, horizon)
     opened = _from_path(data, reading) if isinstance(data, (str, os.PathLike)) else _from_object(data, reading)
     panel = _arranged(opened, reading)
     prices = looks_like_prices(panel)
@@ -57,7 +57,8 @@ def read_panel(data: Any, reading: PanelReading = _AS_FOUND, horizon: int | None
     return _checked(with_season(panel, reading.season), horizon)
 
 
-def _check(reading: PanelReading, horizon: int | None) -> None:
+def check_reading(reading: PanelReading, horizon: int | None = None) -> None:
+    """DataError where nothing can be read so."""
     if reading.as_ not in MADE:
         raise DataError(f"as {reading.as_!r} is unknown.{did_you_mean(reading.as_, MADE)} Allowed: {listed(MADE)}.")
     for what, value in (("season", reading.season), ("horizon", horizon)):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Evaluation:
     metrics: Scores  # name -> value with its 95 % interval
     n: int  # examples measured on
     notes: tuple[str, ...]  # what was left out and why, one line each
+    titles: Mapping[str, str] = field(default_factory=dict)  # name -> for people, where the run's evidence has none
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
-"""What a run forecasts with, and its forecasts as a table: one row a step ahead of each series."""
+"""What a run forecasts with, how it is saved, and the series that it keeps."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.data.calendars import after
+from headstart.backbones.series import SeriesBackbone
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import FEWEST_OBSERVED, Windows, windows_at
 from headstart.data.panel import Panel
 from headstart.data.read_panel import read_panel
 from headstart.data.stretches import LEVELS, MEDIAN
 from headstart.engine.forecaster import Forecaster
-from headstart.errors import DataError, PlanError
+from headstart.errors import DataError
 from headstart.evidence.bands import Bands, Seen
 from headstart.forecasters import run
 from headstart.progress import Progress
@@ -76,12 +76,18 @@ class Seer:
             panel=from_bare(saved["panel"]),
         )
 
-    def said(self, model: Model, panel: Panel, windows: Windows, progress: Progress) -> np.ndarray:
-        """Quantiles (N, H, Q) of windows, before bands are corrected."""
-        task = model.task
+    def said(
+        self, model: Model, panel: Panel, windows: Windows, progress: Progress, until: int | None = None
+    ) -> np.ndarray:
+        """Quantiles (N, H, Q) of windows, before bands are corrected.
+
+        A classical forecaster is fitted to the steps before `until`, by default to all.
+        """
+        task, backbone = model.task, model.backbone if self.network is not None else None
         assert isinstance(task, Forecasting), "a run that forecasts has such a task"
         if self.network is not None:
-            return task.proper(self.network.forecasts(model.backbone, panel, windows, task.horizon, progress.bar))
+            assert isinstance(backbone, SeriesBackbone), "its network takes series"
+            return task.proper(self.network.forecasts(backbone, panel, windows, task.horizon, progress.bar))
         assert self.classical is not None, "what forecasts is a network or a classical forecaster"
         asked = run.Windows(
             values=panel.values,
@@ -89,7 +95,7 @@ class Seer:
             origins=windows.origins,
             horizon=task.horizon,
             season=panel.season,
-            until=panel.n_steps,
+            until=panel.n_steps if until is None else until,
         )
         (found,) = run.run_all(asked, [self.classical]).forecasts.values()
         return task.proper(found)
@@ -116,104 +122,19 @@ def outcomes_of(panel: Panel, windows: Windows, horizon: int) -> np.ndarray:
     return np.where(inside, found, np.nan)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ahead:
-    """Forecasts of the steps after a panel's last."""
-
-    panel: Panel
-    times: np.ndarray  # (H,)
-    quantiles: np.ndarray  # (S, H, Q)
-    measured: int  # the first steps, as many as the run was tested on; bands of later ones are not measured
-
-    def table(self) -> pd.DataFrame:
-        """One row a series and step: its name, the time, the median, the ends of the 80 % and the 95 % band."""
-        import pandas as pd
-
-        n_series, horizon = self.quantiles.shape[:2]
-        columns: dict[str, Any] = {
-            "series": np.repeat(np.array(self.panel.ids, dtype=object), horizon),
-            "time" if self.panel.frequency else "step": np.tile(self.times, n_series),
-            self.panel.target_name: self.quantiles[..., MEDIAN].ravel(),
-        }
-        for name, ends in BANDS.items():
-            for side, level in zip(("low", "high"), ends, strict=True):
-                columns[f"{side} {name} %"] = self.quantiles[..., LEVELS.index(level)].ravel()
-        return pd.DataFrame(columns)
-
-
-def ahead(model: Model, panel: Panel, horizon: int | None = None, progress: Progress | None = None) -> Ahead:
-    """Forecasts of `horizon` steps (default: as many as the run was fitted for) after the panel's last.
-
-    More steps than the run was fitted for are forecast by going on from the medians, and their bands are widened as
-    those of sums of independent changes; no test measured them. DataError where a series is too short.
-    """
-    seer, progress = model.seer, progress or Progress()
-    if seer is None:
-        raise PlanError(f"This run gives {model.task.title}, not forecasts. Use `headstart predict RUN INPUTS`.")
-    check_panel(panel, seer)
-    own: int = model.task.horizon  # type: ignore[attr-defined]
-    wanted = own if horizon is None else horizon
-    if wanted < 1:
-        raise PlanError(f"horizon={wanted}, but it must be at least 1.")
-    blocks = [seer.forecasts(model, panel, progress)]
-    longer = panel
-    while sum(block.shape[1] for block in blocks) < wanted:
-        longer = continued(longer, blocks[-1][..., MEDIAN])
-        blocks.append(_widened(seer.forecasts(model, longer, progress), blocks[-1]))
-    times = after(panel.times[: panel.n_steps], panel.frequency, wanted)
-    return Ahead(panel=panel, times=times, quantiles=np.concatenate(blocks, 1)[:, :wanted], measured=own)
-
-
-def continued(panel: Panel, medians: np.ndarray) -> Panel:
-    """The panel with forecasts (S, H) in place of what is not known yet."""
-    horizon = medians.shape[1]
-    times = panel.times[: panel.n_steps]
-    return replace(
-        panel,
-        values=np.concatenate([panel.values, medians], 1),
-        times=np.concatenate([times, after(times, panel.frequency, horizon)]),
-        known={name: _lengthened(one, panel.n_steps + horizon) for name, one in panel.known.items()},
-    )
-
-
-def _lengthened(known: np.ndarray, n_steps: int) -> np.ndarray:
-    """Covariates for so many steps at least: missing where they were not given."""
-    lacking = max(0, n_steps - known.shape[1])
-    return np.pad(known, ((0, 0), (0, lacking)), constant_values=np.nan)
-
-
-def _widened(block: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Quantiles (S, H, Q) whose distance from the median holds what the end of the block before was unsure of."""
-    middle, unsure = block[..., MEDIAN : MEDIAN + 1], before[:, -1:] - before[:, -1:, MEDIAN : MEDIAN + 1]
-    own = block - middle
-    return np.asarray(middle + np.sign(own) * np.hypot(own, unsure))
-
-
-def check_panel(panel: Panel, seer: Seer) -> None:
-    """DataError where a panel is none that the run can forecast."""
-    lacking = sorted(set(seer.panel.known) - set(panel.known)) + sorted(set(seer.panel.static) - set(panel.static))
-    if lacking:
-        raise DataError(
-            f"{panel.source} lacks columns that this run's forecasts depend on: {', '.join(lacking)}. Give them too, "
-            "with their values for the steps ahead."
-        )
-    seen = np.isfinite(panel.values).sum(1)
-    if (seen < FEWEST_OBSERVED).any():
-        short = [panel.ids[row] for row in np.flatnonzero(seen < FEWEST_OBSERVED)]
-        raise DataError(
-            f"{len(short)} of {len(panel)} series have fewer than {FEWEST_OBSERVED} values, too few to forecast from: "
-            f"{', '.join(short[:5])}. Give more of their past, or leave them out."
-        )
-
-
 def read(model: Model, data: Any) -> Panel:
     """Series as the run reads them: the same columns, frequency, season and making of returns."""
     assert model.seer is not None, "asked of a run that forecasts"
-    seer = model.seer
+    reading = model.seer.reading
+    if model.seer.network is None:  # a classical forecaster goes by the values alone
+        reading = replace(reading, known=(), static=())
     try:
-        return read_panel(data, seer.reading)
-    except DataError:
-        return read_panel(data, replace(seer.reading, time=None, series=None, target=None))
+        return read_panel(data, reading)
+    except DataError as first:
+        try:  # other column names: found out anew
+            return read_panel(data, replace(reading, time=None, series=None, target=None))
+        except DataError:
+            raise first from None
 
 
 def history_bytes(panel: Panel) -> bytes:

@@ -19,6 +19,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.read import Reading, read
 from headstart.data.threads import in_threads
 from headstart.deploy import artifact, examples, forecasts
+from headstart.deploy.ahead import Ahead, ahead
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
 from headstart.deploy.forecasts import Seer
@@ -182,10 +183,16 @@ class Model:
 
         Columns are the series, the time, the median, and the ends of the 80 % and 95 % bands. `horizon` is as many
         steps as the run was fitted for; more are forecast, but no test measured them. Errors as in
-        `deploy.forecasts.ahead`.
+        `deploy.ahead.ahead`.
         """
+        return self.ahead(data, horizon, progress).table()
+
+    def ahead(self, data: Any = None, horizon: int | None = None, progress: Progress | None = None) -> Ahead:
+        """Like `forecast`, with all quantiles as an array and the panel that they follow on."""
+        if self.seer is None:
+            raise PlanError(f"This run gives {self.task.title}, not forecasts. Use model.predict(items).")
         panel = forecasts.history(self) if data is None else forecasts.read(self, data)
-        return forecasts.ahead(self, panel, horizon, progress).table()
+        return ahead(self, panel, horizon, progress)
 
     def shown(self, scores: np.ndarray) -> np.ndarray:
         """The scores that answers are made of: of a detector, what is sure enough; else all."""
@@ -269,8 +276,13 @@ class Model:
 
         Data that come with a test split (or with train and val alone) are measured on what `fit` would test on. Left
         out, and counted in the notes: what cannot be read, has no label or one that the model does not know, and
-        what the model was fitted on. DataError when nothing is left.
+        what the model was fitted on. DataError when nothing is left. A run that forecasts is measured on the steps
+        that come after those that it was fitted on (`deploy.rolling`).
         """
+        if self.seer is not None:
+            from headstart.deploy import rolling
+
+            return rolling.measure(self, forecasts.read(self, data), seed, progress)
         dataset = data if isinstance(data, Dataset) else self.read(data)
         if registry.plugin_name(self.modality) != dataset.modality:
             raise DataError(

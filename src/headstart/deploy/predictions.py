@@ -17,6 +17,7 @@ from headstart.deploy.detections import Found, find
 from headstart.deploy.transcripts import SUFFIXES as ONE_RECORDING
 from headstart.deploy.transcripts import Transcripts, transcribe
 from headstart.errors import PlanError, RunError, listed
+from headstart.evidence import words
 from headstart.evidence.base import TestResult
 from headstart.modalities.base import Modality
 from headstart.progress import Progress
@@ -139,4 +140,27 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
 
 def as_jsonl(table: pd.DataFrame) -> str:
     """One JSON object a line."""
-    return table.to_json(orient="records", lines=True, force_ascii=False)
+    return _plain(table).to_json(orient="records", lines=True, force_ascii=False)
+
+
+def as_records(table: pd.DataFrame) -> str:
+    """One JSON list of objects."""
+    return _plain(table).to_json(orient="records", force_ascii=False)
+
+
+def in_digits(table: pd.DataFrame) -> pd.DataFrame:
+    """For people: times without a clock that says nothing, numbers with the digits that their column needs."""
+    shown = _plain(table)
+    for name in shown.columns:
+        if shown[name].dtype.kind == "f":
+            digits = 2 + words.decimals(*(float(one) for one in shown[name]))
+            shown[name] = [words.number(float(one), digits) for one in shown[name]]
+    return shown
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """With times as text: '2014-03-01', '2014-03-01 14:00:00'."""
+    times = [name for name in table.columns if table[name].dtype.kind == "M"]
+    return table.assign(
+        **{name: [text.removesuffix(" 00:00:00") for text in table[name].astype(str)] for name in times}
+    )

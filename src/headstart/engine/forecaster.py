@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +19,6 @@ from headstart.data.panel import Panel
 from headstart.engine.freeze import Bar
 from headstart.engine.histories import Ahead, Histories, Outcomes, Piece, Units, pieces_of, stretch_of
 from headstart.engine.maps import whole_maps
-from headstart.modalities.base import Modality
 
 NEARNESS = 0.1  # weight of the squared distance from a pretrained head (L2-SP, Li et al. 2018, arXiv:1802.01483)
 AT_ONCE = 16  # pieces that are forecast together
@@ -83,9 +81,7 @@ class Forecaster:
         outlooks = Outlooks.from_json(saved["outlooks"]) if saved["outlooks"] else None
         return cls(outlooks=outlooks, head=head, changes=changes, units=Units(**units))
 
-    def forecasts(
-        self, backbone: SeriesBackbone, panel: Panel, windows: Windows, horizon: int, bar: Bar
-    ) -> np.ndarray:
+    def forecasts(self, backbone: SeriesBackbone, panel: Panel, windows: Windows, horizon: int, bar: Bar) -> np.ndarray:
         """Quantiles (N, H, Q) of the windows, in the series' own unit. `backbone` holds the changes already."""
         if self.outlooks is None:
             return _each(panel, windows, backbone, bar, lambda part: _own(backbone, panel, part, horizon))

@@ -205,9 +205,7 @@ class Histories:
             each.append(self.covariates.at(piece.series, steps, start + before))
         return torch.from_numpy(np.stack(each).astype(np.float32))
 
-    def _outcomes(
-        self, pieces: Sequence[Piece], opened: Sequence[Stretch], ahead: Ahead, counted: Tensor
-    ) -> Outcomes:
+    def _outcomes(self, pieces: Sequence[Piece], opened: Sequence[Stretch], ahead: Ahead, counted: Tensor) -> Outcomes:
         origins, steps = ahead.origins.numpy(), np.arange(1, self.outlooks.horizon + 1)
         values = self.panel.values
         each = []

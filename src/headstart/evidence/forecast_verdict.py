@@ -17,7 +17,7 @@ from headstart.evidence.intervals import compare
 from headstart.evidence.verdict import gain_of
 from headstart.evidence.weigh import MODEL, SCRATCH, Claim
 from headstart.tasks.base import Metric
-from headstart.tasks.forecasting import Forecasting
+from headstart.tasks.forecasting import Forecasting, last, outcomes
 
 LEVEL = 0.05  # of the test
 OPENINGS = {True: "Transfer paid", False: "Transfer did not pay here", None: "It cannot be told whether transfer paid"}
@@ -81,7 +81,7 @@ def forecast_claim(contest: Contest) -> Claim:
     """What `weigh_systems` may claim of these forecasts; its scales must be those of the contest."""
 
     def claim(primary: Metric, scores: dict[str, Scores], differences: dict[str, Scores]) -> tuple[str, bool | None]:
-        walk = contest.task.naive_title
+        walk = contest.task.walk_title
         if contest.rival == walk and contest.ships_rival:
             walk = MODEL
         found = against(contest, primary, (contest.rival_system, walk, SCRATCH))
@@ -154,14 +154,13 @@ def _beside(one: Against, rival: str) -> str:
 def _walk(contest: Contest, walk: Against) -> str:
     """Always: whether it is better than to repeat the last value, which is what a random walk allows."""
     few = contest.scales.n_groups < FEW_GROUPS
+    which = "prices stay" if contest.task.returns else "the last value stays"
     if walk.gain.low <= 0 or walk.test.p >= LEVEL:
         said = f"it is worse by {walk.turned.said()}" if walk.worse and not few else f"the difference is {walk.said()}"
-        return f"It does not beat the random walk (the last value stays): {said}."
+        return f"It does not beat the random walk ({which}): {said}."
     if few or np.isnan(walk.test.p):
-        return (
-            f"Whether it beats the random walk (the last value stays) cannot be told: the difference is {walk.said()}."
-        )
-    return f"It beats the random walk (the last value stays) by {walk.said()}."
+        return f"Whether it beats the random walk ({which}) cannot be told: the difference is {walk.said()}."
+    return f"It beats the random walk ({which}) by {walk.said()}."
 
 
 def _direction(contest: Contest, own: Scores) -> str:
@@ -169,11 +168,22 @@ def _direction(contest: Contest, own: Scores) -> str:
     found = own.get("direction")
     if found is None:
         return ""
-    coin = "better than a coin" if found.low > 0.5 else "no better than a coin"
+    always, share = constant_direction(contest)
+    better = "better" if found.low > share else "no better"
+    coin = f"{better} than to say {always} each time, right in {words.share(share)}"
     if contest.scales.n_groups < FEW_GROUPS:
-        coin = "from too little to compare with a coin"
+        coin = f"too little to compare with saying {always} each time, right in {words.share(share)}"
     interval = f"{words.share(found.low)} to {words.share(found.high)}"
     return f"The direction is right in {words.share(found.value)} ({interval}) of the steps: {coin}."
+
+
+def constant_direction(contest: Contest) -> tuple[str, float]:
+    """("up" or "down", the share of test steps in which it is right): what moved more often, known afterwards."""
+    task, y = contest.task, contest.y
+    change = outcomes(y) if task.returns else outcomes(y) - last(y)[:, None]
+    moved = np.isfinite(change) & (change != 0)
+    up = float((change[moved] > 0).mean()) if moved.any() else 0.5
+    return ("up", up) if up >= 0.5 else ("down", 1 - up)
 
 
 def _ships(contest: Contest) -> str:

@@ -199,17 +199,17 @@ def _drawn(contest: Contest, shown: Shown, which: str, row: int) -> Fan:
     return Fan(
         name=panel.ids[shown.series[row]],
         which=which,
-        history_times=_times(panel.times[start : origin + 1]),
-        history=_known(values),
-        times=_times(panel.times[origin + 1 : origin + 1 + horizon]),
-        outcome=_known(outcomes(contest.y)[row]),
-        median=_floats(median(found)),
-        bands={band: (_floats(found[:, low]), _floats(found[:, high])) for band, (low, high) in BANDS.items()},
-        rival=_floats(median(contest.systems[contest.rival_system][row])),
+        history_times=times_said(panel.times[start : origin + 1]),
+        history=known_or_none(values),
+        times=times_said(panel.times[origin + 1 : origin + 1 + horizon]),
+        outcome=known_or_none(outcomes(contest.y)[row]),
+        median=floats(median(found)),
+        bands={band: (floats(found[:, low]), floats(found[:, high])) for band, (low, high) in BANDS.items()},
+        rival=floats(median(contest.systems[contest.rival_system][row])),
     )
 
 
-def _times(times: np.ndarray) -> tuple[str, ...]:
+def times_said(times: np.ndarray) -> tuple[str, ...]:
     """Dates without a clock time that says nothing; steps as numbers."""
     if times.dtype.kind != "M":
         return tuple(str(int(one)) for one in times)
@@ -217,11 +217,13 @@ def _times(times: np.ndarray) -> tuple[str, ...]:
     return tuple(str(one) for one in times.astype("datetime64[D]" if days else "datetime64[m]"))
 
 
-def _known(values: np.ndarray) -> tuple[float | None, ...]:
+def known_or_none(values: np.ndarray) -> tuple[float | None, ...]:
+    """Numbers, None where there is none."""
     return tuple(float(one) if np.isfinite(one) else None for one in values)
 
 
-def _floats(values: np.ndarray) -> tuple[float, ...]:
+def floats(values: np.ndarray) -> tuple[float, ...]:
+    """Plain numbers."""
     return tuple(float(one) for one in values)
 
 

@@ -275,7 +275,7 @@ def outcome(one: Tried, chosen: Tried, judge: Judge, n_train: int) -> str:
     """What became of a way, for people."""
     if one is chosen:
         return "chosen"
-    if one.n_train < n_train:
+    if one.round and one.n_train < n_train:  # what is not trained at all is none
         return "short run"
     gain, error = judge.gain_over(chosen.scores, one.scores)
     if abs(gain) <= error:

@@ -59,9 +59,10 @@ class _Job:
         return self, found, fitted.fallback, time.perf_counter() - start
 
 
-def names_for(season: int) -> tuple[str, ...]:
+def names_for(season: int, returns: bool = False) -> tuple[str, ...]:
     """All forecasters but the seasonal naive one where there is no season: it would be the last value again."""
-    return tuple(name for name in NAMES if season > 1 or name != "seasonal_naive")
+    names = tuple(name for name in NAMES if season > 1 or name != "seasonal_naive")
+    return ("no_change", *names) if returns else names
 
 
 def run_all(windows: Windows, names: Sequence[str], tick: Callable[[int], None] = lambda n: None) -> Classical:

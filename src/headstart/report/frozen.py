@@ -59,6 +59,11 @@ def view(plan: Plan) -> dict[str, Any]:
     }
 
 
+def as_pretrained(plan: Plan) -> bool:
+    """Whether nothing was trained: the network answers with the head that it was pretrained with."""
+    return plan.strategy == "zero_shot"
+
+
 def read_stages(plan: Plan) -> tuple[int, ...]:
     """Indices of the stages that the shipped head reads, all of them frozen; none for any other model."""
     if plan.ships == "classical":
@@ -103,8 +108,14 @@ def boxes(plan: Plan) -> list[plots.Box]:
     ]
     rest = [plots.Box(above, name) for name in plan.stage_names[plan.cut : top]]
     unused = [plots.Box("unused", name) for name in plan.stage_names[top:]]
-    head = plots.Box("adapted", "decoder") if plan.settings.get("decoder") else plots.Box("head", "new head")
-    return [*below, *rest, head, *unused]
+    return [*below, *rest, _head_box(plan), *unused]
+
+
+def _head_box(plan: Plan) -> plots.Box:
+    """What reads the stages."""
+    if plan.settings.get("decoder"):
+        return plots.Box("adapted", "decoder")
+    return plots.Box("frozen", "its own head") if as_pretrained(plan) else plots.Box("head", "new head")
 
 
 def top_of(plan: Plan) -> int:
@@ -134,13 +145,18 @@ def key(plan: Plan) -> list[tuple[str, str]]:
     elif above:
         start = " from random weights" if plan.strategy == "scratch" else ""
         found.append((kind, f"{_many(above)} trained{start} ({_span(above)})"))
-    if plan.settings.get("decoder"):
-        found.append(("adapted", "the pretrained decoder, with trained low-rank adapters"))
-    else:
-        found.append(("head", "new head, trained"))
+    found.append(_head_key(plan))
     if unused:
         found.append(("unused", f"{_many(unused)} left out ({_span(unused)})"))
     return found
+
+
+def _head_key(plan: Plan) -> tuple[str, str]:
+    if plan.settings.get("decoder"):
+        return "adapted", "the pretrained decoder, with trained low-rank adapters"
+    if as_pretrained(plan):
+        return "frozen", "its own head, as it was pretrained: nothing was trained"
+    return "head", "head, trained" if plan.reads else "new head, trained"
 
 
 def _many(names: tuple[str, ...]) -> str:
@@ -158,7 +174,7 @@ def _depth(plan: Plan) -> Depth:
         for point in plan.depth
         if len(point.stages) > 1
     ]
-    cut = None if plan.ships == "classical" else lines.Cut(plan.cut, *_sides(plan))
+    cut = None if plan.ships == "classical" or as_pretrained(plan) else lines.Cut(plan.cut, *_sides(plan))
     dots = [
         lines.Dot(point.stages[0], point.name, point.score, is_read(plan, point))
         for point in plan.depth
@@ -176,6 +192,8 @@ def _sides(plan: Plan) -> tuple[str, str]:
 def _said(plan: Plan) -> str:
     if plan.ships == "classical":
         return "No cut is marked: the run ships the classical model."
+    if as_pretrained(plan):
+        return "No dot is filled: the chosen way is the network with its own head, and nothing was trained."
     if plan.settings.get("decoder"):
         return "No stage was trained: the decoder that reads the last one got low-rank adapters."
     if read := read_stages(plan):

@@ -17,7 +17,7 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import boxes, columns, domains, frozen, outcomes, plots, transcripts
+from headstart.report import boxes, columns, domains, forecasts, frozen, outcomes, plots, transcripts
 from headstart.report.page import fill, sentence
 from headstart.tasks.base import LinearTask
 
@@ -42,6 +42,8 @@ def _view(record: Record) -> dict[str, Any]:
         "tables": None if record.tables is None else columns.view(record.tables, record.plan),
         "boxes": None if record.boxes is None else boxes.view(record.boxes, record.slips),
         "speech": None if record.speech is None else transcripts.view(record.speech, record.utterances),
+        "forecasts": None if record.forecasts is None else forecasts.view(record.forecasts, record.evidence),
+        "network": "" if record.provenance is None else forecasts.network_name(record.provenance),
         "groups": _groups(record.evidence),
         "is_number": not record.task.score_names,
         "warnings": [f for f in record.findings if f.severity == "warning"],

@@ -64,6 +64,11 @@ class Forecasting(Task):
     returns: bool = False  # the values are changes themselves: their sign counts, not that of value minus last
     non_negative: bool = False  # no value was ever below zero, so no forecast may be
 
+    @property
+    def walk_title(self) -> str:
+        """The forecast that is best of a random walk: of returns no change, of levels the last value."""
+        return "no change" if self.returns else self.naive_title
+
     @classmethod
     def from_labels(cls, labels: Sequence[dict[str, Sequence[float | None]]]) -> Forecasting:
         """The horizon of windows {"past": [...], "future": [...]}, None or NaN where missing; without a season."""
