@@ -249,6 +249,8 @@ class ForecastWorkshop(HeadWorkshop):
         )
         own = None if strategy.from_scratch else self.own_head
         head = start[1].head if start is not None else own if own is not None else fresh_head(histories)
+        if own is not None:  # what reads covariates was not pretrained
+            own = {name: one for name, one in own.items() if not name.startswith("beside")}
         return replace(histories, head=head, towards=own)
 
     @property

@@ -27,7 +27,7 @@ from headstart.deploy.card import model_card
 from headstart.deploy.forecasts import HISTORY, Seer, history_bytes, tested_table
 from headstart.deploy.model import Model
 from headstart.deploy.predictions import table_bytes
-from headstart.errors import PlanError
+from headstart.errors import DataError, PlanError
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.forecast_verdict import Contest, forecast_claim
 from headstart.evidence.forecasts import Shown, measure_forecasts
@@ -37,7 +37,18 @@ from headstart.evidence.weigh import MODEL, primary_first, weigh_systems
 from headstart.forecast_contest import BACKBONES, Found, beside, contest_of
 from headstart.forecast_workshop import RECIPE, ForecastWorkshop
 from headstart.inductive import as_planned
-from headstart.panels import Asked, day, describe, in_time, open_panel, pose, scales_of, splits_of, task_of
+from headstart.panels import (
+    Asked,
+    day,
+    describe,
+    in_time,
+    known_before,
+    open_panel,
+    pose,
+    scales_of,
+    splits_of,
+    task_of,
+)
 from headstart.progress import Progress
 from headstart.report.html import render
 from headstart.series_pretraining import key_of, pretrain
@@ -68,6 +79,9 @@ def fit(
         for line in (*(f"{finding.severity}: {finding.text}" for finding in findings), *panel.notes):
             progress.say(f"  {line}")
     outlook = look_ahead(panel, asked.horizon, asked.test_steps)
+    named_season = panel.season if isinstance(data, Panel) else asked.reading.season
+    panel = known_before(panel, levels, outlook.test_from, named_season)
+    outlook = replace(outlook, panel=panel)
     if asked.source is not None:
         backbone = from_source(outlook, asked, named, seed, progress)
     networks: list[Any] = load_backbones(backbone, "series", progress)
@@ -101,16 +115,11 @@ def from_source(outlook: Outlook, asked: Asked, backbone: Any, seed: int, progre
     if backbone is not None:
         raise PlanError("--source pretrains a network, and --backbone names one: give one of them.")
     target = outlook.panel
-    reading = PanelReading(as_=target.as_, season=target.season, frequency=target.frequency or None)
+    reading = PanelReading(as_=target.as_, season=target.season)
     with progress.step("read"):
         source = open_panel(asked.source, replace(asked, reading=reading))[1]
         progress.say(f"source: {describe(source)}")
-    n_steps = source.n_steps
-    if source.frequency and target.frequency:
-        n_steps = min(n_steps, int(np.searchsorted(source.times, target.times[outlook.val_from])))
-    if n_steps < source.n_steps:
-        progress.say(f"  of the source, only what lies before {day(target, outlook.val_from)} teaches")
-    source = source.until(n_steps)
+    source = source.until(taught_steps(source, outlook, progress))
     folder = places.home() / BACKBONES / key_of(source, outlook.horizon, seed)
     if (folder / "config.json").is_file():
         progress.say(f"  the network that was pretrained on it is there already: {folder}")
@@ -118,6 +127,29 @@ def from_source(outlook: Outlook, asked: Asked, backbone: Any, seed: int, progre
         known = pretrain(source, outlook.horizon, out=folder, seed=seed, progress=progress)
         progress.say(f"  {known.verdict}")
     return str(folder)
+
+
+def taught_steps(source: Panel, outlook: Outlook, progress: Progress) -> int:
+    """How many steps of the source lie before the target's first choice. DataError where they cannot teach."""
+    target, first = outlook.panel, day(outlook.panel, outlook.val_from)
+    if not source.frequency or not target.frequency:
+        if source.frequency or target.frequency:
+            progress.say(f"  one has dates and the other has none: the source is taken to lie before {first}")
+        return source.n_steps
+    if source.frequency.split("-")[0] != target.frequency.split("-")[0]:
+        raise DataError(
+            f"The source has frequency {source.frequency}, the target {target.frequency}: a network that learnt one "
+            "forecasts steps of another length. Give a source of the target's frequency."
+        )
+    n_steps = min(source.n_steps, int(np.searchsorted(source.times, target.times[outlook.val_from])))
+    if not n_steps:
+        raise DataError(
+            f"The source begins on {day(source, 0)}, and only what lies before {first} may teach: from then on the "
+            "target's forecasts are chosen by and tested. Give a source that begins earlier."
+        )
+    if n_steps < source.n_steps:
+        progress.say(f"  of the source, only what lies before {first} teaches")
+    return n_steps
 
 
 def open_shop(

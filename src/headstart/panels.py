@@ -12,9 +12,10 @@ from headstart.backbones.series import SeriesBackbone
 from headstart.data.audit import Finding
 from headstart.data.filled import interpolated, shared_holidays
 from headstart.data.layouts import PanelReading
-from headstart.data.outlook import Outlook, Windows
+from headstart.data.outlook import FEWEST_OBSERVED, Outlook, Windows
 from headstart.data.panel import Panel
 from headstart.data.read_panel import MADE, check_reading, read_panel
+from headstart.data.returns import looks_like_prices
 from headstart.data.seasons import with_season
 from headstart.data.stretches import Stretch
 from headstart.engine.histories import Piece, pieces_of, stretch_of
@@ -54,6 +55,26 @@ def open_panel(data: Any, asked: Asked) -> tuple[Panel | None, Panel]:
         return levels, mended
     made = with_season(MADE[asked.reading.as_](mended), asked.reading.season)
     return levels, replace(made, notes=tuple(dict.fromkeys(made.notes)))
+
+
+def known_before(panel: Panel, levels: Panel | None, test_from: int, season: int | None) -> Panel:
+    """The panel with the season and the look of prices that steps before the test show, and the series that have any.
+
+    A `season` that is named stays.
+    """
+    before = panel.until(test_from)
+    there = np.isfinite(before.values).sum(1) >= FEWEST_OBSERVED
+    if there.any() and not there.all():
+        note = f"{int((~there).sum()):,} series have fewer than {FEWEST_OBSERVED} values before the test: left out"
+        panel, before = (
+            replace(one, notes=(*panel.notes, note)).select(np.flatnonzero(there)) for one in (panel, before)
+        )
+    if levels is not None:
+        panel = replace(panel, prices=looks_like_prices(levels.until(test_from)))
+    if season is None and (seen := with_season(replace(before, notes=()), None)).season != panel.season:
+        notes = (*panel.notes, f"before the test: {seen.notes[0]}")
+        panel = replace(panel, season=seen.season, notes=notes)
+    return panel
 
 
 def describe(panel: Panel) -> str:

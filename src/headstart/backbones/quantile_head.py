@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from headstart.data.causal_scale import DAYS
 from headstart.data.stretches import LEVELS
 
 SEASON, LAST, CENTRE = ANCHORS = ("season", "last", "centre")
 N_RAW = 4  # numbers of the series itself that the head reads beside the network's states
-A_DAY = 24  # steps: a season as long as this lies in a longer one, seven times as long
 CLIPPED = 6.0  # scales: further away the past is read as being so far
 START = 1.25  # scales: half the width of the first band, over that of a normal one
 
@@ -71,7 +71,7 @@ def look_around(series: dict[str, Tensor], origins: Tensor, outlooks: Outlooks) 
     """What stands around origins (N, K) of series: `last` (carried forward), `centre` and `scale`, each (N, T)."""
     horizon, season = outlooks.horizon, outlooks.season
     ahead = torch.arange(1, horizon + 1, device=origins.device)
-    long = 7 * season if season >= A_DAY else season
+    long = 7 * season if season in DAYS else season
     last, centre, scale = (at(series[name], origins) for name in ("last", "centre", "scale"))
 
     def before(steps: int) -> Tensor:

@@ -14,7 +14,7 @@ import pandas as pd
 N_INPUTS = 9
 SLOW, SLOW_SEASONS, FAST = 60.0, 7.0, 0.1  # half-lives: steps, seasons if that is more; of the fast one, its share
 LEAST_SCALE, LEAST_SHARE = 0.02, 1e-6  # of the standard deviation, and of the level: a series that stands still
-A_DAY = 24  # steps: a season as long as this lies in a longer one, seven times as long
+DAYS = (24, 48, 96)  # steps: a season of a day lies in a longer one, the week
 
 
 class Scaled(NamedTuple):
@@ -47,7 +47,7 @@ def causally_scaled(values: np.ndarray, season: int) -> Scaled:
     recent = np.fmax(np.where(np.isnan(recent), scale, recent), LEAST_SCALE * scale)
     spread, step = np.fmax(np.nan_to_num(spread), 0.1 * scale), np.fmax(np.nan_to_num(step), LEAST_SCALE * scale)
     loc = np.nan_to_num(loc)
-    long = own - _before(last, 7 * season) if season >= A_DAY else np.zeros_like(own)
+    long = own - _before(last, 7 * season) if season in DAYS else np.zeros_like(own)
     inputs = [
         _squashed((own - loc) / spread),
         _squashed(change / step),

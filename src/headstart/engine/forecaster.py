@@ -17,7 +17,7 @@ from headstart.backbones.series import SeriesBackbone
 from headstart.data.outlook import Windows
 from headstart.data.panel import Panel
 from headstart.engine.freeze import Bar
-from headstart.engine.histories import Ahead, Histories, Outcomes, Piece, Units, pieces_of, stretch_of
+from headstart.engine.histories import Ahead, Covariates, Histories, Outcomes, Piece, Units, pieces_of, stretch_of
 from headstart.engine.maps import whole_maps
 
 NEARNESS = 0.1  # weight of the squared distance from a pretrained head (L2-SP, Li et al. 2018, arXiv:1802.01483)
@@ -57,7 +57,8 @@ class OnStates(nn.Module):
         found = pinball(quantiles.float(), truth.values, truth.there)
         if self.towards is None:
             return found
-        gone = [(now - self.towards[name].to(now)).square().sum() for name, now in self.head.named_parameters()]
+        moved = ((now, self.towards[name]) for name, now in self.head.named_parameters() if name in self.towards)
+        gone = [(now - then.to(now)).square().sum() for now, then in moved]
         return found + NEARNESS * torch.stack(gone).sum()
 
 
@@ -88,7 +89,7 @@ class Forecaster:
         network = OnStates(None, self.outlooks)
         network.head.load_state_dict(dict(self.head))
         network.eval().requires_grad_(False)
-        seer = _Seer(backbone, panel, self.outlooks, network, self.units)
+        seer = _Seer(backbone, panel, self.outlooks, network, self.units.covariates(panel, self.outlooks))
         found = _each(panel, windows, backbone, bar, seer)
         return found[:, :horizon]
 
@@ -101,7 +102,7 @@ class _Seer:
     panel: Panel
     outlooks: Outlooks
     network: OnStates
-    units: Units
+    covariates: Covariates | None
 
     @torch.inference_mode()
     def __call__(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
@@ -116,7 +117,7 @@ class _Seer:
             pieces=pieces,
             train=np.arange(0),
             end=self.panel.n_steps,
-            covariates=self.units.covariates(self.panel, self.outlooks),
+            covariates=self.covariates,
         )
         opened = [stretch_of(self.panel, piece) for piece in pieces]
         inputs = self.backbone.collate(opened)

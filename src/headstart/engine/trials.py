@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
-from headstart.engine.histories import Histories
+from headstart.engine.histories import DRAWN, PIECE, SCALED_AWAY, Histories
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
 from headstart.engine.utterances import Utterances
@@ -109,6 +109,7 @@ def histories_key(strategy: Trained, histories: Histories) -> str:
         "pieces": [[p.series, p.start, int(p.origins[0]), int(p.origins[-1])] for p in histories.pieces],
         "train": histories.train.tolist(),
         "towards": histories.towards is not None,
+        "recipe": [DRAWN, PIECE, SCALED_AWAY],
         "seed": histories.seed,
         "versions": [__version__, torch.__version__],
         "precision": str(precision(histories.backbone)),
