@@ -148,7 +148,7 @@ def test_what_must_be_known_must_reach_as_far_as_the_horizon(run: Path) -> None:
     needs = replace(model, seer=replace(model.seer, network=network, panel=panel.until(0)))
     with pytest.raises(DataError, match=rf"'open' must be known in advance.*known for {NEW} of the {NEW + 1} steps"):
         needs.ahead(panel, NEW + 1)
-    with pytest.raises(DataError, match="lacks columns.*open"):
+    with pytest.raises(DataError, match=r"lacks columns.*open"):
         needs.ahead(read_panel(table(T)), H)
 
 
