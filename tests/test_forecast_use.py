@@ -29,7 +29,7 @@ from headstart.tasks.forecasting import LEVELS
 from tests.test_series_backbones import save_tiny
 
 pytest.importorskip("statsforecast")
-H, T, NEW = 3, 150, 24
+H, T, NEW = 3, 100, 24
 CALENDAR = pd.date_range("2024-01-01", periods=T + NEW, freq="D")
 
 
@@ -220,7 +220,8 @@ def test_what_cannot_be_predicted_is_said(run: Path, words: list[str], match: st
 
 def test_the_report_of_a_run_is_said_again(run: Path) -> None:
     said = ask("report", run).stdout
-    assert "in 80 % band" in said
+    assert "against" in said
+    assert "80 %" in said
     assert "this model" in said
     assert max(map(len, said.split("Chosen:")[0].splitlines())) <= 100
 
@@ -286,14 +287,17 @@ def test_the_server_takes_a_file_and_asks_all_models(client: TestClient) -> None
     assert told["models"]["net"]["horizon"] == 2
 
 
+WALK: list[float] = np.random.default_rng(2).normal(size=2_002).cumsum().tolist()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "match"),
     [
         ({"series": {}}, 422, "should"),
         ({"series": {"a": [1.0, "b"]}}, 422, ""),
         ({"series": {"a": [1.0] * 5}}, 422, "fewer than 16"),
-        ({"series": {str(i): [1.0, 2.0] * 20 for i in range(5)}}, 422, "5 series"),
-        ({"series": {"a": [1.0, 2.0] * 1_001}}, 422, "2,002 steps"),
+        ({"series": {str(i): WALK[:40] for i in range(5)}}, 422, "5 series"),
+        ({"series": {"a": WALK}}, 422, "2,002 steps"),
         ({"series": {"a": [1.0, 2.0] * 20}, "horizon": 21}, 422, "20 steps"),
         ({"series": {"a": [1.0, 2.0]}, "times": ["2024-01-01"]}, 422, "1 times"),
         ({"series": {"a": [1.0]}, "times": ["2024-01-01T00:00Z"]}, 422, "without a zone"),
@@ -346,12 +350,16 @@ def test_the_page_draws_one_series_and_escapes_its_name(classical: Path) -> None
     assert len(pd.read_csv(as_file(found))) == 2 * 2 * H
 
 
+@pytest.mark.usefixtures("gradio_loops")
+@pytest.mark.filterwarnings(  # Gradio's own, as in test_app
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_the_page_of_a_run_that_forecasts_is_mounted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gradio")
     from headstart.deploy import app as page
 
     monkeypatch.delenv("HEADSTART_TOKEN", raising=False)
     server = page.mount(page.server("127.0.0.1"), {"sales": headstart.load(run)})
-    with TestClient(server, base_url="http://localhost") as client:
+    with TestClient(server, base_url="http://127.0.0.1") as client:
         assert "Steps ahead" in client.get("/").text
         assert "Diebold-Mariano" in client.get("/report/sales").text
