@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from headstart.data.outlook import Outlook, Windows
 from headstart.engine.forecaster import Forecaster
@@ -28,7 +29,8 @@ from headstart.progress import Progress
 from headstart.tasks.forecasting import LEVELS, Forecasting, coverage, outcomes
 from headstart.workshop import load_backbone
 
-SHIPPED, NETWORK, ZERO_SHOT = "shipped", "network", "network, zero-shot"
+SHIPPED, NETWORK = "shipped", "network"
+TOGETHER = "all four"  # emerging indices as one panel
 MEANS = (1, 5, 22)  # a day, a week, a month
 
 Row = dict[str, Any]
@@ -74,6 +76,44 @@ def told(folder: Path) -> Row:
         "versions": run["versions"],
         "systems": rows,
     }
+
+
+def summed_up(cells: Mapping[str, Row]) -> dict[str, Any]:
+    """Cells by group (their paths without the target): each system's means over the targets, and tests that it lost.
+
+    Means over targets have t-intervals over these; "lost" and "won" count targets where `against` was better or worse
+    by the Diebold-Mariano test at 5 %.
+    """
+    groups: dict[str, list[Row]] = {}
+    for path, cell in cells.items():
+        kind, *rest = path.split("/")
+        if kind in ("markets", "exchange") and TOGETHER not in rest:
+            group = f"markets/{rest[0]}/{rest[2]}" if kind == "markets" else kind
+            shipped = {SHIPPED: cell["systems"][cell["ships"]]}
+            groups.setdefault(group, []).append({**cell, "systems": shipped | cell["systems"]})
+    return {group: {"n_targets": len(each), "systems": _means(each)} for group, each in groups.items()}
+
+
+def _means(cells: Sequence[Row]) -> dict[str, Row]:
+    found = {}
+    for name in cells[0]["systems"]:
+        rows = [cell["systems"][name] for cell in cells if name in cell["systems"]]
+        tests = [row["dm"] for row in rows if row.get("dm") and row["dm"]["p"] is not None]
+        keys = ("mase", "wql", "smape", "direction", "coverage_80", "coverage_95")
+        means = {key: _mean([row[key]["value"] for row in rows]) for key in keys if all(row.get(key) for row in rows)}
+        lost = sum(one["p"] < 0.05 and one["statistic"] < 0 for one in tests)
+        won = sum(one["p"] < 0.05 and one["statistic"] > 0 for one in tests)
+        found[name] = {**means, "lost": lost, "won": won, "tested": len(tests)}
+    return found
+
+
+def _mean(values: Sequence[float]) -> Row:
+    """Mean with its 95 % t-interval."""
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return {"value": mean, "low": None, "high": None}
+    half = float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 @dataclass(frozen=True)
