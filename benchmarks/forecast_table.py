@@ -26,7 +26,7 @@ from headstart.evidence.diebold_mariano import diebold_mariano
 from headstart.evidence.intervals import compare, score
 from headstart.evidence.weigh import MODEL
 from headstart.progress import Progress
-from headstart.tasks.forecasting import LEVELS, Forecasting, coverage, outcomes
+from headstart.tasks.forecasting import LEVELS, MIDDLE, Forecasting, coverage, outcomes
 from headstart.workshop import load_backbone
 
 SHIPPED, NETWORK = "shipped", "network"
@@ -138,7 +138,9 @@ def measured(folder: Path, outlook: Outlook, task: Forecasting, said: Mapping[st
         forecasts = task.proper(_corrected(outlook, one))
         scores = score(metrics, y, forecasts, weights, found.n_units)
         _, gaps = compare([mase], y, {SHIPPED: shipped, name: forecasts}, SHIPPED, weights, found.n_units)
-        test = diebold_mariano(own_losses, task.window_losses("mase", y, forecasts), found)
+        same = np.allclose(forecasts[..., MIDDLE], shipped[..., MIDDLE], rtol=1e-4)  # but for how numbers are rounded
+        losses = own_losses if same else task.window_losses("mase", y, forecasts)
+        test = diebold_mariano(own_losses, losses, found)
         rows[name] = {
             **{key: asdict(value) for key, value in scores.items()},
             "dm": test.to_json(),
