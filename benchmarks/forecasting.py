@@ -37,7 +37,17 @@ import pandas as pd
 import headstart
 from benchmarks import forecasting_checks, forecasting_peer
 from benchmarks.fit import ROOT, SHARED
-from benchmarks.forecast_table import Row, Said, har_of_history, har_of_source, measured, told, zero_shot
+from benchmarks.forecast_table import (
+    TOGETHER,
+    Row,
+    Said,
+    har_of_history,
+    har_of_source,
+    measured,
+    summed_up,
+    told,
+    zero_shot,
+)
 from headstart import PanelReading, places
 from headstart.backbones import catalog
 from headstart.data.outlook import Outlook, look_ahead
@@ -51,7 +61,6 @@ INDICES, M4, EXCHANGE = SHARED / "fin_world_indices", SHARED / "ts_m4_hourly_wee
 DEVELOPED = ("GSPC", "N225", "FTSE", "FCHI", "GDAXI")
 LONGER = ("SP500", "DJ", "NASDAQ", "FTSE", "DAX", "CAC", "SMI", "EURSTOXX", "NIKKEI", "HSI")
 EMERGING = ("SSE", "BSE", "TWII", "MOEX")
-TOGETHER = "all four"
 CUT_OFF, TAUGHT_UNTIL = "2019-01-01", "2018-09-27"
 HISTORIES = (60, 120, 250)
 N_SOURCE = 314  # series of M4 that teach
@@ -227,6 +236,7 @@ def keep(path: str, found: Any) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         results = held()
         results[path] = found
+        results["summary"] = summed_up(results)
         RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
