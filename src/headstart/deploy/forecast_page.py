@@ -68,7 +68,7 @@ def picture(ahead: Ahead, name: str | None) -> str:
     warning = f'<p class="hs-small">Warning: {escape(ahead.warning)}.</p>' if ahead.warning else ""
     return (
         f'<img class="hs-fan" alt="{escape(fans.aloud(fan))}" src="data:image/svg+xml;base64,{source}">'
-        '<p class="hs-small">Black: what was seen. Blue: the median, with the 80 % and the 95 % band.</p>'
+        '<p class="hs-small">On the left what was seen; in blue the median, with the 80 % and the 95 % band.</p>'
         f'{warning}<div class="hs-steps"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 

@@ -159,8 +159,11 @@ def in_digits(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """With times as text: '2014-03-01', '2014-03-01 14:00:00'."""
+    """With times as text: '2014-03-01', '2014-03-01 14:00'."""
     times = [name for name in table.columns if table[name].dtype.kind == "M"]
-    return table.assign(
-        **{name: [text.removesuffix(" 00:00:00") for text in table[name].astype(str)] for name in times}
-    )
+    return table.assign(**{name: [_said(text) for text in table[name].astype(str)] for name in times})
+
+
+def _said(time: str) -> str:
+    """Without a clock, or seconds, that say nothing."""
+    return time.removesuffix(" 00:00:00") if time.endswith(" 00:00:00") else time.removesuffix(":00")

@@ -22,7 +22,7 @@ import numpy as np
 
 from headstart.tasks.forecasting import LEVELS, MIDDLE
 
-RATE = 0.02  # for each step between origins
+RATE = 0.05  # for each step between origins
 FASTEST = 0.1  # however many steps lie between origins
 LEAST, MOST = 0.1, 10.0  # of a factor
 ENOUGH = 200  # scores that a factor is taken of; steps are put together until there are so many

@@ -12,7 +12,7 @@ from headstart.backbones.base import Provenance
 from headstart.evidence import words
 from headstart.evidence.base import Evidence, Scores
 from headstart.evidence.forecast_verdict import p_value
-from headstart.evidence.forecasts import Covered, ForecastEvidence, SeriesError, SystemForecasts
+from headstart.evidence.forecasts import N_SERIES, Covered, ForecastEvidence, SeriesError, SystemForecasts
 from headstart.evidence.weigh import MODEL
 from headstart.report import fans
 from headstart.tasks.forecasting import BANDS, Forecasting
@@ -75,7 +75,7 @@ def view(found: ForecastEvidence, evidence: Evidence) -> dict[str, Any]:
         "fans": [Drawn(WHICH[one.which], one.name, fans.fan(one)) for one in found.fans],
         "key": fans.key(found.rival, adapted == MODEL),
         "steps": steps(found),
-        "best": [_series(one) for one in found.best] if found.n_series > 1 else [],
+        "best": [_series(one) for one in found.best] if found.n_series > N_SERIES else [],
         "worst": [_series(one) for one in found.worst] if found.n_series > 1 else [],
         "n_series": found.n_series,
         "fallbacks": [

@@ -56,8 +56,8 @@ def export(
     out = Path(out)
     if model.seer is not None:
         raise PlanError(
-            "A run that forecasts cannot be exported to other runtimes: its bands follow what came, which is no part of "
-            "a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
+            "A run that forecasts cannot be exported to other runtimes: its bands follow what came, and that is no "
+            "part of a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
         )
     if kind not in FORMATS:
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
