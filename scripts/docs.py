@@ -291,6 +291,45 @@ def speech() -> str:
     return "\n".join(lines)
 
 
+def forecasts() -> str:
+    """The adapted network beside what must be beaten, for each target, as a table."""
+    file = ROOT / "benchmarks" / "results" / "forecasting.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    lines = [
+        "| target | MASE, network | best classical on validation | random walk | from scratch | 80 %, 95 % bands hold "
+        "| transfer paid |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path, cell in results.items():
+        kind, *rest = path.split("/")
+        if kind == "markets" and rest[1] == "all four":
+            lines.append(_forecast(f"emerging indices, {rest[2]} days, {rest[0]}", cell))
+        elif kind == "m4":
+            lines.append(_forecast("M4 hourly, 100 of 414 series", cell))
+        elif kind == "exchange":
+            lines.append(_forecast(f"{rest[0]} to the dollar", cell))
+    return "\n".join(lines)
+
+
+def _forecast(data: str, cell: dict) -> str:
+    """A row: MASE with its interval of four systems, and how much the network's bands hold."""
+    systems = cell["systems"]
+    walk = systems.get("no change") or systems["last value"]
+    network, rival = systems["network"], cell["rival"]
+    held = ", ".join(f"{network[band]['value']:.1%}" for band in ("coverage_80", "coverage_95"))
+    paid = {True: "yes", False: "no", None: "cannot be told"}[cell["paid"]]
+    cells = [
+        data,
+        _shown(network["mase"]),
+        f"{_shown(systems[rival]['mase'])}, {rival}",
+        _shown(walk["mase"]),
+        _shown(systems["same network from scratch"]["mase"]),
+        held,
+        paid,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def _spoken(run: dict) -> str:
     return "Gujarati digit words" if "words" in run["source"] else "Spanish sentences (espeak-ng)"
 
@@ -342,6 +381,7 @@ def refreshed(readme: str) -> str:
         ("continued", continued()),
         ("boxes", boxes()),
         ("speech", speech()),
+        ("forecasts", forecasts()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)
