@@ -24,7 +24,6 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -209,20 +208,35 @@ def said_beside(case: Case, outlook: Outlook, backbone: Path) -> dict[str, Said]
     return found
 
 
-def peers(case: Case, python: Path, ours_s: float) -> Row:
-    """NHITS on the same source and the same windows."""
+def peers(case: Case, python: Path, ours: Row | None) -> Row | None:
+    """NHITS on the same source and the same windows; None where ours are not held yet, to be told beside them."""
     outlook = case.outlook
     windows, values = outlook.windows("test"), outlook.panel.values
     n = forecasting_peer.HORIZONS * case.horizon
-    with tempfile.TemporaryDirectory() as folder:
-        arrays = {
-            "source": case.taught,
-            "target": values[:, : outlook.test_from],
-            "windows": forecasting_peer.contexts(values, windows.series, windows.origins, n),
-        }
-        found, said = forecasting_peer.asked(python, Path(folder), arrays, case.horizon, outlook.panel.season, ours_s)
-    systems = measured(case.folder, outlook, case.task, {name: Said(one) for name, one in said.items()})
-    return {**found, "ours_s": ours_s, "systems": systems}
+    arrays = {
+        "source": case.taught,
+        "target": values[:, : outlook.test_from],
+        "windows": forecasting_peer.contexts(values, windows.series, windows.origins, n),
+    }
+    downsample = [24, 12, 1] if outlook.panel.season == 24 else [12, 4, 1]
+
+    def trained(steps: int) -> forecasting_peer.Trained:
+        folder = case.folder.with_name(f"{case.folder.name}-nhits-{steps}")
+        settings = {"horizon": case.horizon, "downsample": downsample, "steps": steps}
+        return forecasting_peer.asked(python, folder, arrays, settings)
+
+    found = {name: trained(steps) for name, steps in forecasting_peer.STEPS.items()}
+    if ours is None:
+        return None
+    seconds, ours_s = found["default"].told["seconds"], ours["pretrained"]["seconds"] + adapted_s(ours)
+    a_step = seconds["pretraining"] / forecasting_peer.STEPS["default"]
+    found["our time"] = trained(max(1, round((ours_s - seconds["fine-tuning"]) / a_step)))
+    said = {f"NHITS, {name}, {how}": Said(y) for name, one in found.items() for how, y in one.said.items()}
+    return {
+        "ours_s": round(ours_s, 1),
+        "runs": {name: one.told for name, one in found.items()},
+        "systems": measured(case.folder, outlook, case.task, said),
+    }
 
 
 def held() -> dict[str, Any]:
@@ -259,10 +273,11 @@ def run(part: str, only: Sequence[str], python: Path) -> None:
     """One part, but for what is held already."""
     if part == "neuralforecast":
         for case in [*m4(), *exchange(), *(one for one in markets() if one.path.startswith("markets/volatility"))]:
-            ours, path = held().get(case.path), f"neuralforecast/{case.path}"
-            if ours is not None and path not in held() and all(word in path.split("/") for word in only):
-                keep(path, peers(case, python, ours["pretrained"]["seconds"] + adapted_s(ours)))
-                show(path, held()[path])
+            path = f"neuralforecast/{case.path}"
+            wanted = path not in held() and all(word in path.split("/") for word in only)
+            if wanted and (found := peers(case, python, held().get(case.path))):
+                keep(path, found)
+                show(path, found)
         return
     if part in ("leaks", "published"):
         keep(part, forecasting_checks.leaks(INDICES) if part == "leaks" else forecasting_checks.published(*hourly()))

@@ -14,13 +14,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 HORIZONS = 5  # of past that it is given
-TUTORIAL, DEFAULT, AFTERWARDS = 100, 1000, 100  # steps
+STEPS = {"tutorial": 100, "default": 1000}  # of pretraining
+AFTERWARDS = 100  # steps on the target
 LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
+
+
+class Trained(NamedTuple):
+    """One pretraining."""
+
+    told: dict[str, Any]  # steps, seconds, versions
+    said: dict[str, np.ndarray]  # "zero-shot", "fine-tuned" -> (N, H, Q)
 
 
 def contexts(values: np.ndarray, series: np.ndarray, origins: np.ndarray, n: int) -> np.ndarray:
@@ -33,16 +41,15 @@ def contexts(values: np.ndarray, series: np.ndarray, origins: np.ndarray, n: int
     return out
 
 
-def asked(
-    python: Path, folder: Path, arrays: dict[str, np.ndarray], horizon: int, season: int, seconds: float
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(seconds, steps and versions; forecasts (N, H, Q) by system) of a process of its own."""
-    np.savez(folder / "asked.npz", **arrays)
-    settings = {"horizon": horizon, "downsample": [24, 12, 1] if season == 24 else [12, 4, 1], "seconds": seconds}
-    (folder / "asked.json").write_text(json.dumps(settings))
-    subprocess.run([python, __file__, str(folder)], check=True, capture_output=True, text=True)
+def asked(python: Path, folder: Path, arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> Trained:
+    """What a process of its own says, pretrained for `settings["steps"]`; kept in `folder`, and not asked twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "said.json").exists():
+        np.savez(folder / "asked.npz", **arrays)
+        (folder / "asked.json").write_text(json.dumps(settings))
+        subprocess.run([python, __file__, str(folder)], check=True, capture_output=True, text=True)
     with np.load(folder / "said.npz") as said:
-        return json.loads((folder / "said.json").read_text()), dict(said)
+        return Trained(json.loads((folder / "said.json").read_text()), dict(said))
 
 
 def long(values: np.ndarray) -> Any:
@@ -63,7 +70,7 @@ def forecasts(fitted: Any, windows: Any, horizon: int) -> np.ndarray:
     return table[columns].to_numpy(float).reshape(-1, horizon, len(LEVELS))
 
 
-def transfer(settings: dict[str, Any], steps: int, data: dict[str, Any], folder: Path) -> tuple[dict, dict]:
+def transfer(settings: dict[str, Any], data: dict[str, Any], folder: Path) -> tuple[dict, dict]:
     """(seconds, forecasts) of one pretraining: as it is, and trained on with the target."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
@@ -73,7 +80,7 @@ def transfer(settings: dict[str, Any], steps: int, data: dict[str, Any], folder:
     model = NHITS(
         h=horizon,
         input_size=HORIZONS * horizon,
-        max_steps=steps,
+        max_steps=settings["steps"],
         stack_types=stacks * ["identity"],
         n_blocks=stacks * [1],
         mlp_units=[[256, 256] for _ in range(stacks)],
@@ -91,10 +98,10 @@ def transfer(settings: dict[str, Any], steps: int, data: dict[str, Any], folder:
     pretrained = NeuralForecast(models=[model], freq=1)
     pretrained.fit(df=data["source"])
     times.append(time.perf_counter())
-    pretrained.save(path=str(folder / str(steps)), overwrite=True, save_dataset=False)
+    pretrained.save(path=str(folder / "network"), overwrite=True, save_dataset=False)
     found = {"zero-shot": forecasts(pretrained, data["windows"], horizon)}
     times.append(time.perf_counter())
-    again = NeuralForecast.load(path=str(folder / str(steps)))
+    again = NeuralForecast.load(path=str(folder / "network"))
     for one in again.models:
         one.max_steps = one.trainer_kwargs["max_steps"] = AFTERWARDS
     again.fit(df=data["target"])
@@ -106,26 +113,20 @@ def transfer(settings: dict[str, Any], steps: int, data: dict[str, Any], folder:
 
 
 def main(folder: Path) -> None:
-    """All trainings."""
+    """One pretraining, and what is said then."""
     import logging
+    import os
     from importlib.metadata import version
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    settings = json.loads((folder / "asked.json").read_text())
+    settings, load = json.loads((folder / "asked.json").read_text()), os.getloadavg()[0]
     with np.load(folder / "asked.npz") as arrays:
         data = {name: long(one) for name, one in arrays.items()}
-    runs, said = {}, {}
-    steps = {"tutorial": TUTORIAL, "1,000 steps": DEFAULT}
-    for name in ("tutorial", "1,000 steps", "our time"):
-        if name == "our time":
-            a_step = runs["1,000 steps"]["seconds"]["pretraining"] / DEFAULT
-            steps[name] = max(1, round((settings["seconds"] - runs["1,000 steps"]["seconds"]["fine-tuning"]) / a_step))
-        seconds, found = transfer(settings, steps[name], data, folder)
-        runs[name] = {"steps": steps[name], "steps_afterwards": AFTERWARDS, "seconds": seconds}
-        said |= {f"NHITS, {name}, {how}": one for how, one in found.items()}
-    np.savez(folder / "said.npz", **said)
+    seconds, found = transfer(settings, data, folder)
+    np.savez(folder / "said.npz", **found)
     versions = {name: version(name) for name in ("neuralforecast", "torch", "pytorch-lightning", "pandas")}
-    (folder / "said.json").write_text(json.dumps({"runs": runs, "settings": settings, "versions": versions}))
+    told = {**settings, "steps_afterwards": AFTERWARDS, "seconds": seconds, "load_before": load, "versions": versions}
+    (folder / "said.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
