@@ -284,7 +284,7 @@ def assemble(found: Found, record: Record, asked: Asked) -> Model:
             HISTORY: history_bytes(panel),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),
-            **backbone_files(shop),
+            **({} if ships else backbone_files(shop)),
         },
         _pretrained=shop.backbone,
     )

@@ -20,6 +20,7 @@ from headstart.data.seasons import with_season
 from headstart.data.stretches import Stretch
 from headstart.engine.histories import Piece, pieces_of, stretch_of
 from headstart.evidence.blocks import BlockScales, layout
+from headstart.evidence.forecasts import times_said
 from headstart.modalities.base import Modality
 from headstart.tasks.base import Metric
 from headstart.tasks.forecasting import Forecasting
@@ -99,7 +100,7 @@ def in_time(outlook: Outlook) -> str:
 
 def day(panel: Panel, step: int) -> str:
     """When a step is, for people."""
-    return str(panel.times[step]).split("T00:00")[0] if panel.frequency else f"step {panel.times[step]}"
+    return times_said(panel.times[step : step + 1])[0] if panel.frequency else f"step {panel.times[step]}"
 
 
 def splits_of(outlook: Outlook) -> dict[str, str]:

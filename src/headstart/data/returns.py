@@ -98,4 +98,5 @@ def _dickey_fuller(logs: np.ndarray) -> float:
     spread = level @ level
     slope = level @ change / spread
     error = change - change.mean() - slope * level
-    return float(slope / np.sqrt(error @ error / (len(change) - 2) / spread))
+    unsure = float(np.sqrt(error @ error / (len(change) - 2) / spread))
+    return float(slope) / unsure if unsure > 0 else -np.inf  # a pattern that comes again exactly
