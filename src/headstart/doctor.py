@@ -19,6 +19,7 @@ EXTRAS = {
     "image": ("PIL", "skimage", "transformers"),
     "audio": ("soundfile", "soxr", "jiwer", "transformers"),
     "detection": ("PIL", "skimage", "pycocotools"),
+    "forecasting": ("statsforecast", "transformers"),
     "lora": ("peft",),
     "align": ("skada", "ot"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
