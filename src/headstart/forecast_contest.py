@@ -10,6 +10,7 @@ import numpy as np
 
 from headstart import adapt, places
 from headstart.adapt import Chosen
+from headstart.data.audit_splits import FEW_GROUPS
 from headstart.data.outlook import Outlook, Windows
 from headstart.evidence.bands import Bands, Seen
 from headstart.evidence.forecast_verdict import Contest
@@ -86,8 +87,9 @@ def beside(shop: ForecastWorkshop, chosen: Chosen, scratch: SolvedHead | None, w
     best = max(values, key=lambda title: shop.judge.gain(values[title]))
     for title, value in values.items():
         progress.say(f"  {title}: {shop.metric.title} {value:.3f} on validation{', the best' * (title == best)}")
-    gain, _ = shop.judge.gain_over(val.classical[best], val.network)
-    ships = wishes.plan.ships == "classical" if wishes.plan is not None else not wishes.overruled and gain > 0
+    ships = (
+        wishes.plan.ships == "classical" if wishes.plan is not None else classical_is_better(shop, val, best, wishes)
+    )
     raw = all_of(test_windows, shop.scores_of(chosen.solved.trained, test_windows), in_test)
     bands = {name: Bands.fit(seen(val, one)) for name, one in val.systems.items()}
     at_test = raw.windows.series, raw.windows.origins
@@ -103,6 +105,16 @@ def beside(shop: ForecastWorkshop, chosen: Chosen, scratch: SolvedHead | None, w
         ships_classical=bool(ships),
         fallbacks=in_test.fallbacks,
     )
+
+
+def classical_is_better(shop: ForecastWorkshop, val: Forecasts, best: str, wishes: Wishes) -> bool:
+    """Whether the run ships the classical forecaster: it is better on validation, and nothing else was asked for.
+
+    So few blocks of origins, or series, as no interval is trusted of must show it beyond what they differ by chance.
+    """
+    gain, error = shop.judge.gain_over(val.classical[best], val.network)
+    few = shop.n_units is not None and shop.n_units < FEW_GROUPS
+    return not wishes.overruled and gain > (1.96 * error if few else 0)
 
 
 def classical(outlook: Outlook, windows: Windows, until: int, names: Sequence[str], tick: Any) -> run.Classical:
