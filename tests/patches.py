@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-PATCHED = ["timesfm", "timesfm, positions", "patchtst", "patchtst, token"]
+PATCHED = ["timesfm", "timesfm, positions", "timesfm2_5", "patchtst", "patchtst, token"]
 TIMESFM: dict[str, Any] = {
     "patch_length": 4,
     "context_length": 64,
@@ -40,6 +40,9 @@ def built(name: str) -> Any:
     if kind == "timesfm":
         config = transformers.TimesFmConfig(**TIMESFM, use_positional_embedding=way == "positions")
         network = transformers.TimesFmModelForPrediction(config)
+    elif kind == "timesfm2_5":
+        config = transformers.TimesFm2_5Config(**TIMESFM, num_key_value_heads=2, output_quantile_len=8)
+        network = transformers.TimesFm2_5ModelForPrediction(config)
     else:
         token: dict[str, Any] = {"use_cls_token": True, "distribution_output": "normal", "norm_type": "layernorm"}
         point = {"loss": "mse"} if way == "point" else {}

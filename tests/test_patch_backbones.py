@@ -51,7 +51,7 @@ def filled(one: Stretch, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.where(there, values, 0).astype(np.float32))[None], torch.from_numpy(there)[None]
 
 
-@pytest.mark.parametrize("name", ["timesfm", "timesfm, positions"])
+@pytest.mark.parametrize("name", ["timesfm", "timesfm, positions", "timesfm2_5"])
 def test_timesfm_forecasts_what_transformers_does(name: str, tmp_path: Path) -> None:
     backbone, other = loaded(name, tmp_path), built(name)
     assert backbone.own_levels == tuple(i / 10 for i in range(1, 10))
@@ -80,6 +80,36 @@ def test_timesfm_takes_gaps_as_padding(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(inputs["loc"][:, -1], found.loc, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(inputs["scale"][:, -1], found.scale, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(backbone.own_block(inputs).float(), wanted[:, -1, :, 1:], rtol=1e-4, atol=1e-4)
+
+
+def test_timesfm2_5_takes_gaps_as_padding(tmp_path: Path) -> None:
+    backbone, other = loaded("timesfm2_5", tmp_path), built("timesfm2_5")
+    one = windows(gaps=False)[1]
+    one.values[[8, 9, 10, 22]] = np.nan  # no patch ends with one: transformers would not look at it
+    values, there = filled(one, 64)
+    with torch.no_grad():
+        found = other.model(past_values=values, past_values_padding=(~there).long())
+    inputs = backbone.collate([one])
+    torch.testing.assert_close(inputs["loc"][:, -1], found.loc, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(inputs["scale"][:, -1], found.scale, rtol=1e-4, atol=1e-5)
+    output = backbone.activations(inputs, backbone.n_stages)
+    states = backbone.states(output, inputs, last_of(inputs))
+    torch.testing.assert_close(states[:, 0], found.last_hidden_state[:, -1], rtol=1e-3, atol=1e-3)
+
+
+def test_timesfm2_5_keeps_to_the_sign_and_to_what_stands_still(tmp_path: Path) -> None:
+    backbone, other = loaded("timesfm2_5", tmp_path), built("timesfm2_5")
+    rng = np.random.default_rng(0)
+    steps = rng.standard_normal(40)
+    signs = [np.abs(steps) / 10, steps, np.full(30, 7.0), np.concatenate([np.full(20, 3.0), steps])]
+    for values, rises in zip(signs, (True, False, True, False), strict=True):
+        with torch.no_grad():
+            wanted = other(past_values=[torch.from_numpy(values.astype(np.float32))]).full_predictions[..., 1:]
+        inputs = backbone.collate([Stretch(values)])
+        found = backbone.own_block(inputs)
+        torch.testing.assert_close(found.float(), wanted, rtol=1e-3, atol=1e-3)
+        assert inputs["positive"].tolist() == [rises]
+        assert bool((found < 0).any()) != rises
 
 
 def test_timesfm_goes_on_from_its_medians(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_seasonal_means_are_those_of_what_was_observed() -> None:
 # --- what is refused
 
 
-@pytest.mark.parametrize("kind", ["autoformer", "timesfm2_5", "informer"])
+@pytest.mark.parametrize("kind", ["autoformer", "time_moe", "informer"])
 def test_other_networks_of_series_are_named(kind: str, tmp_path: Path) -> None:
     folder = save_tiny("chronos", tmp_path / "model")
     (folder / "config.json").write_text(json.dumps({"model_type": kind}))

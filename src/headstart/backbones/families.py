@@ -11,12 +11,12 @@ OURS = {"headstart-wavenet": "wavenet"}  # model_type: its file
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 
 BOLT = "ChronosBoltModelForForecasting"
-PATCHED = {"timesfm": "timesfm", "patchtst": "patchtst"}  # model_type: its file
+PATCHED = {kind: kind for kind in ("timesfm", "timesfm2_5", "patchtst")}  # model_type: its file
 RUN = "TimesFM ('google/timesfm-2.0-500m-pytorch') and PatchTST ('ibm-granite/granite-timeseries-patchtst')"
 SERIES = frozenset(  # model_type of networks for series that are not run; the file for Chronos says which ones are
     {
         *("autoformer", "ctsm", "informer", "patchtsmixer", "time_series_transformer"),
-        *("timesfm2_5", "timer", "time_moe"),
+        *("timer", "time_moe"),
     }
 )
 

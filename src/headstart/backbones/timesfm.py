@@ -39,25 +39,32 @@ class TimesFm(SeriesBackbone):
     """The embedding of the patches, then one stage a layer; the output layer is its own head."""
 
     least = FEWEST
+    names: Mapping[str, str] = NAMES
+    normalised = "first patch"
     network: Network
+
+    @classmethod
+    def build(cls, saved: Mapping[str, Any]) -> Network:
+        """A network of these settings, with random weights."""
+        from transformers import TimesFmConfig
+
+        return Network(TimesFmConfig.from_dict(dict(saved)))
 
     @classmethod
     def load(cls, located: Located) -> TimesFm:
         """Build the network of a folder in the hub's layout, in float32."""
         saved = read_json(located, "config.json")
         try:
-            from transformers import TimesFmConfig
+            network = cls.build(saved)
+            tensors = {cls.here(name): one for name, one in saved_tensors(located).items()}
+            network.load_state_dict(tensors)
         except ImportError:
             raise MissingExtraError("transformers", "forecasting") from None
-        try:
-            network = Network(TimesFmConfig.from_dict(saved))
-            tensors = {renamed(name, NAMES): one for name, one in saved_tensors(located).items()}
-            network.load_state_dict(tensors)
         except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise BackboneError(f"The weights in {located.folder} do not fit its config.json: {error}") from error
         _check(network.settings, located)
         network.float()
-        seen = {"normalised": "first patch", "frequency": 0, "config": config_sha256(network)}
+        seen = {"normalised": cls.normalised, "config": config_sha256(network)}
         stages = [Stage(name="embedding", modules=("embed",))]
         stages += [Stage(name=f"layer {i + 1}", modules=(f"layers.{i}",)) for i in range(len(network.layers))]
         made = cls(network, stages, Provenance.of(located, network), seen)
@@ -93,9 +100,13 @@ class TimesFm(SeriesBackbone):
         looked_at = [self._looked_at(item) for item in items]
         n_patches = [self._patches(item) for item in looked_at]
         values, observed = ends_together(looked_at, max(n_patches) * self.network.patch)
-        loc, scale = first_patch(values, self.network.patch, self.network.settings.tolerance)
         given = {"season": seasons(items), "n_patches": torch.tensor(n_patches)}
-        return whole(values, observed, loc, scale) | given
+        return self.normalise(values, observed) | given
+
+    def normalise(self, values: np.ndarray, observed: np.ndarray) -> dict[str, Tensor]:
+        """Values, NaN where missing, and whether they are there, both (N, T), as in series.py, but `season`."""
+        loc, scale = first_patch(values, self.network.patch, self.network.settings.tolerance)
+        return whole(values, observed, loc, scale)
 
     def unpad(self, activation: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """(T_i, C): each stretch's own patches."""
@@ -109,19 +120,30 @@ class TimesFm(SeriesBackbone):
     def states(self, output: Tensor, inputs: Mapping[str, Tensor], origins: Tensor) -> Tensor:
         """(N, 1, C): the last patch."""
         check_last(inputs, origins)
-        return output[torch.arange(len(output)), inputs["n_patches"] - 1][:, None]
+        return self.last(output, inputs)[:, None]
 
     def own_quantiles(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, horizon_length, Q0); the mean, which the network gives first, is left out."""
-        output = self.network(**inputs)
-        last = output[torch.arange(len(output)), inputs["n_patches"] - 1]
-        found: Tensor = self.network.head(last)
+        found: Tensor = self.network.head(self.last(self.network(**inputs), inputs))
         return found.unflatten(1, (self.own_horizon, 1 + len(self.own_levels)))[..., 1:]
+
+    def last(self, output: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, C) the last patch of (N, P, C)."""
+        return output[torch.arange(len(output)), inputs["n_patches"] - 1]
 
     def weights(self, located: Located) -> dict[str, Tensor]:
         """By the names of the hub's files."""
-        hub = {here: there for there, here in NAMES.items()}
-        return {renamed(name, hub): one.contiguous() for name, one in self.network.state_dict().items()}
+        return {self.there(name): one.contiguous() for name, one in self.network.state_dict().items()}
+
+    @classmethod
+    def here(cls, name: str) -> str:
+        """What a tensor of the file is called here."""
+        return renamed(name, cls.names)
+
+    @classmethod
+    def there(cls, name: str) -> str:
+        """The inverse of `here`."""
+        return renamed(name, {here: there for there, here in cls.names.items()})
 
     def _looked_at(self, item: Stretch) -> Stretch:
         """The context's part of a stretch, from its first value on."""
@@ -157,17 +179,16 @@ class Network(nn.Module):
         built: Any = TimesFmModelForPrediction(config)
         self.config = self.settings = config
         self.patch = int(config.patch_length)
-        self.embed = _Embed(built.decoder, self.patch)
-        self.layers, self.head = built.decoder.layers, built.horizon_ff_layer
+        core, position = built.decoder, getattr(built.decoder, "position_emb", None)
+        self.embed = Embed(core.input_ff_layer, self.patch, core.freq_emb, position)
+        self.layers, self.head = core.layers, built.horizon_ff_layer
 
     def forward(self, values: Tensor, observed: Tensor, n_patches: Tensor, **unread: Tensor) -> Tensor:
         """Windows (N, T) to (N, P, C)."""
         x = self.embed(values, observed, n_patches)
         empty = (~self.attended(observed, n_patches)).to(x.dtype)
-        later = x.new_ones(x.shape[1], x.shape[1]).triu(1)
-        unseen = torch.maximum(empty[:, None], later)  # (N, P, P)
         for layer in self.layers:
-            x = layer(x, attention_mask=torch.finfo(x.dtype).min * unseen[:, None], paddings=empty)
+            x = layer(x, attention_mask=causal(empty), paddings=empty)
         out: Tensor = x
         return out
 
@@ -176,20 +197,27 @@ class Network(nn.Module):
         return aligned(observed, n_patches, self.patch).any(-1)
 
 
-class _Embed(nn.Module):
-    def __init__(self, decoder: Any, patch: int) -> None:
+def causal(empty: Tensor) -> Tensor:
+    """(N, 1, P, P) added to attention so that no patch looks at a later one, or at one that is `empty` (N, P)."""
+    n_patches = empty.shape[1]
+    unseen = torch.maximum(empty[:, None], empty.new_ones(n_patches, n_patches).triu(1))
+    return torch.finfo(empty.dtype).min * unseen[:, None]
+
+
+class Embed(nn.Module):
+    """Values of a patch, and which of them are missing, to (N, P, C), with what stands for position and frequency."""
+
+    def __init__(self, patches: nn.Module, patch: int, frequency: Any = None, position: Any = None) -> None:
         super().__init__()
-        self.patch = patch
-        self.patches, self.frequency = decoder.input_ff_layer, decoder.freq_emb
-        self.position = decoder.position_emb if decoder.config.use_positional_embedding else None
+        self.patch, self.patches, self.frequency, self.position = patch, patches, frequency, position
 
     def forward(self, values: Tensor, observed: Tensor, n_patches: Tensor) -> Tensor:
+        """Windows (N, T) to (N, P, C)."""
         seen = aligned(observed, n_patches, self.patch).to(values.dtype)
-        x = self.patches(torch.cat([aligned(values, n_patches, self.patch) * seen, 1 - seen], dim=-1))
+        x: Tensor = self.patches(torch.cat([aligned(values, n_patches, self.patch) * seen, 1 - seen], dim=-1))
         if self.position is not None:
             x = x + self.position(x.shape[1]).to(x.dtype)
-        out: Tensor = x + self.frequency.weight[0]
-        return out
+        return x if self.frequency is None else x + self.frequency.weight[0]
 
 
 def _check(config: Any, located: Located) -> None:
