@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from headstart.backbones.base import Located, Provenance, Stage, tensor_of
-from headstart.backbones.families import BOLT
+from headstart.backbones.families import BOLT, RUN
 from headstart.backbones.series import (
     SeriesBackbone,
     check_last,
     continued,
     ends_together,
+    renamed,
+    saved_tensors,
     seasons,
     whole,
 )
@@ -148,7 +149,7 @@ class Chronos(SeriesBackbone):
         if self.network.has_token:
             tokens = torch.cat([tokens[:1], own.pop("embed.token")[None]])
         hub = {here: there for there, here in NAMES.items()}
-        return {TOKENS: tokens} | {_renamed(name, hub): one.contiguous() for name, one in own.items()}
+        return {TOKENS: tokens} | {renamed(name, hub): one.contiguous() for name, one in own.items()}
 
     def _patches(self, item: Stretch) -> int:
         return max(1, -(-min(len(item), self.context) // self.network.patch))
@@ -293,29 +294,22 @@ def _last(item: Stretch, most: int) -> Stretch:
     return Stretch(item.values[-most:], item.season)
 
 
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    start = next(start for start in names if name.startswith(start))
-    return names[start] + name.removeprefix(start)
-
-
 def _tensors(located: Located) -> dict[str, Tensor]:
     """Those of the file or its shards, by their names here."""
-    found: dict[str, Tensor] = {}
-    for path in sorted(located.folder.glob("model*.safetensors")):
-        found |= load_file(path)
+    found = saved_tensors(located)
     tokens = found.pop(TOKENS)
-    own = {_renamed(name, NAMES): one for name, one in found.items() if name not in COPIES}
+    own = {renamed(name, NAMES): one for name, one in found.items() if name not in COPIES}
     return own | {DECODER_TOKENS: tokens} | ({"embed.token": tokens[1]} if len(tokens) > 1 else {})
 
 
 def _check(saved: Mapping[str, Any], located: Located) -> None:
     """BackboneError for any other network of series."""
     bolt = saved.get("chronos_config")
-    what = next(iter(saved.get("architectures") or ()), saved.get("model_type"))
+    what = next(iter(saved.get("architectures") or ()), saved.get("model_type")) or "Moirai"
     if what != BOLT or not isinstance(bolt, dict):
         raise BackboneError(
             f"{located.name} is a {what}, a network for series that Headstart does not run. It runs Fracast "
-            "('fracast-0') and Chronos-Bolt (such as 'amazon/chronos-bolt-tiny')."
+            f"('fracast-0'), Chronos-Bolt (such as 'amazon/chronos-bolt-tiny'), {RUN}."
         )
     if bolt.get("input_patch_stride") != bolt.get("input_patch_size") or 0.5 not in bolt.get("quantiles", ()):
         raise BackboneError(

@@ -11,10 +11,12 @@ OURS = {"headstart-wavenet": "wavenet"}  # model_type: its file
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
 
 BOLT = "ChronosBoltModelForForecasting"
-SERIES = frozenset(  # model_type of networks for series; the file for Chronos says which ones are run
+PATCHED = {kind: kind for kind in ("timesfm", "timesfm2_5", "patchtst")}  # model_type: its file
+RUN = "TimesFM ('google/timesfm-2.0-500m-pytorch') and PatchTST ('ibm-granite/granite-timeseries-patchtst')"
+SERIES = frozenset(  # model_type of networks for series that are not run; the file for Chronos says which ones are
     {
-        *("autoformer", "ctsm", "informer", "patchtsmixer", "patchtst"),
-        *("time_series_transformer", "timesfm", "timesfm2_5", "timer", "time_moe"),
+        *("autoformer", "ctsm", "informer", "patchtsmixer", "time_series_transformer"),
+        *("timer", "time_moe"),
     }
 )
 
@@ -28,12 +30,17 @@ def family_of(folder: Path) -> str:
         return "transformers"
     if any(str(name).endswith("ForObjectDetection") for name in heads):
         return "detectors"
-    if "chronos_config" in saved or kind in SERIES:
+    if "chronos_config" in saved or kind in SERIES or is_moirai(saved):
         return "chronos"
-    return "fracast" if is_fracast(saved) else (OURS | SOUNDS).get(kind, "transformers")
+    return "fracast" if is_fracast(saved) else (OURS | SOUNDS | PATCHED).get(kind, "transformers")
 
 
 def is_fracast(saved: Mapping[str, Any]) -> bool:
     """Whether a config.json is of Fracast, which has no `model_type`."""
     model = saved.get("model")
     return isinstance(model, dict) and model.get("family") == "fracast"
+
+
+def is_moirai(saved: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of Moirai, which has no `model_type` either."""
+    return "model_type" not in saved and "max_seq_len" in saved and ("patch_sizes" in saved or "patch_size" in saved)

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from headstart.backbones.base import DTYPES, Backbone, tensor_of
+from headstart.backbones.base import DTYPES, Backbone, Located, tensor_of
 from headstart.backbones.quantile_head import Outlooks
 from headstart.data.stretches import LEVELS, Stretch
 from headstart.errors import BackboneError
@@ -176,6 +177,22 @@ def whole(values: np.ndarray, observed: np.ndarray, loc: np.ndarray, scale: np.n
 def seasons(items: Sequence[Stretch]) -> Tensor:
     """(N,) int64."""
     return torch.tensor([item.season for item in items], dtype=torch.int64)
+
+
+def saved_tensors(located: Located) -> dict[str, Tensor]:
+    """Those of the weight file or its shards."""
+    found: dict[str, Tensor] = {}
+    for path in sorted(located.folder.glob("model*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """A tensor's name with its start, one of `names`, put otherwise. KeyError where it starts with none of them."""
+    start = next((start for start in names if name.startswith(start)), None)
+    if start is None:
+        raise KeyError(f"{name} belongs to no part of the network")
+    return names[start] + name.removeprefix(start)
 
 
 def at_levels(quantiles: Tensor, own: Sequence[float], levels: Sequence[float] = LEVELS) -> Tensor:
