@@ -12,7 +12,7 @@ SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"),
 
 BOLT = "ChronosBoltModelForForecasting"
 PATCHED = {kind: kind for kind in ("timesfm", "timesfm2_5", "patchtst")}  # model_type: its file
-RUN = "TimesFM ('google/timesfm-2.0-500m-pytorch') and PatchTST ('ibm-granite/granite-timeseries-patchtst')"
+RUN = "TimesFM ('google/timesfm-2.5-200m-transformers') and PatchTST ('ibm-granite/granite-timeseries-patchtst')"
 SERIES = frozenset(  # model_type of networks for series that are not run; the file for Chronos says which ones are
     {
         *("autoformer", "ctsm", "informer", "patchtsmixer", "time_series_transformer"),

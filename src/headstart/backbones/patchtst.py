@@ -138,7 +138,7 @@ class Network(nn.Module):
         self.config = self.settings = config
         self.embed = _Embed(built.model)
         self.layers = nn.ModuleList(_Layer(layer) for layer in built.model.encoder.layers)
-        self.head = built.head if _has_quantiles(config) else None
+        self.head: Any = built.head if _has_quantiles(config) else None
         self.n_tokens = built.model.patchifier.num_patches + int(config.use_cls_token)
 
     def forward(self, values: Tensor, **unread: Tensor) -> Tensor:
