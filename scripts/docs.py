@@ -300,8 +300,10 @@ def forecasts() -> str:
         "| transfer paid |",
         "|---|---|---|---|---|---|---|",
     ]
-    for path, cell in results.items():
-        kind, *rest = path.split("/")
+    order = ("m4", "markets/volatility", "markets/returns", "exchange")
+    rank = {path: next((i for i, one in enumerate(order) if path.startswith(one)), len(order)) for path in results}
+    for path in sorted(results, key=lambda one: rank[one]):
+        cell, (kind, *rest) = results[path], path.split("/")
         if kind == "markets" and rest[1] == "all four":
             lines.append(_forecast(f"emerging indices, {rest[2]} days, {rest[0]}", cell))
         elif kind == "m4":
