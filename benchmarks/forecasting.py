@@ -45,6 +45,7 @@ from benchmarks.forecast_table import (
     measured,
     summed_up,
     told,
+    wide_arima,
     zero_shot,
 )
 from headstart import PanelReading, places
@@ -203,6 +204,8 @@ def fitted(case: Case) -> Row:
 def said_beside(case: Case, outlook: Outlook, backbone: Path) -> dict[str, Said]:
     """The network as it was pretrained; of volatility, HAR too."""
     found = {"network, zero-shot": zero_shot(backbone, outlook, case.task)}
+    if case.path.startswith("m4"):
+        found |= {"ARIMA, wide search": wide_arima(outlook)}
     if case.reading.as_ == "volatility":
         found |= {"HAR, own history": har_of_history(outlook), "HAR, developed": har_of_source(case.taught, outlook)}
     return found
