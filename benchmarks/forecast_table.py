@@ -204,8 +204,9 @@ def wide_arima(outlook: Outlook) -> Said:
         past = outlook.panel.values[series, : origin + 1]
         model = AutoARIMA(season_length=outlook.panel.season, approximation=True)
         said = model.forecast(past[np.isfinite(past)][-WIDE:], outlook.horizon, level=[95])
-        deviation = (said["hi-95"] - said["mean"]) / normal.inv_cdf(0.975)
-        found.append(said["mean"][:, None] + deviation[:, None] * np.array([normal.inv_cdf(one) for one in LEVELS]))
+        deviation = (np.asarray(said["hi-95"]) - np.asarray(said["mean"])) / normal.inv_cdf(0.975)
+        mean = np.asarray(said["mean"], dtype=np.float64)
+        found.append(mean[:, None] + deviation[:, None] * np.array([normal.inv_cdf(one) for one in LEVELS]))
     return Said(np.stack(found))
 
 

@@ -6,6 +6,7 @@ changed here. A finding is a warning or a remark: none stops the fit.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from itertools import chain
 
@@ -185,8 +186,9 @@ def _filled(panel: Panel) -> Iterator[Finding]:
     text = (
         f"{n:,} values of {_count(len(rows))} ({listed((panel.ids[r] for r in rows), 3)}) lie exactly on the line "
         f"between their neighbours, far more than chance gives: they look filled in by interpolation (the first is "
-        f"{panel.ids[rows[0]]} at {_when(panel, step)}), and so hold a part of tomorrow's value. Take them out "
-        f"({int(shared_holidays(panel, found).sum()):,} stand on weekdays that series share, as holidays do)."
+        f"{panel.ids[rows[0]]} at {_when(panel, step)}), and so hold a part of tomorrow's value. The "
+        f"{int(shared_holidays(panel, found).sum()):,} that stand on weekdays that series share, as holidays do, are "
+        "taken for missing; take out the others if they are no values."
     )
     yield _finding(panel, "interpolated", "warning", text, rows)
 
@@ -231,7 +233,9 @@ def _shifts(panel: Panel) -> Iterator[Finding]:
 
 def _spread(sizes: np.ndarray) -> np.ndarray:
     """(S, 1) robust standard deviation of numbers around 0 whose sizes (S, T) these are; inf where most are 0."""
-    usual = 1.4826 * np.nanmedian(sizes, axis=1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of series without any
+        usual = 1.4826 * np.nanmedian(sizes, axis=1, keepdims=True)
     return np.where(usual > 0, usual, np.inf)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.data.raw import is_missing
-from headstart.data.times import look_like_times, times_of
+from headstart.data.times import check_dates, look_like_times, times_of
 from headstart.errors import DataError, did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ TARGET_NAMES = (
 )
 _VOID = {"", "na", "n/a", "#n/a", "nan", "null", "none", "nat", ".", "-", "?", "inf", "-inf"}
 _NUMBERS = re.compile(r"\s*\[?\s*(?:[+-]?[\d.]\S*[\s,;]+)+[+-]?[\d.][^\s\]]*\s*\]?\s*")
+_MOSTLY = 0.8  # of the values are numbers: the others are mistakes
 _STEP = re.compile(r"[A-Za-z_]*\s?\d+")  # V1, t_2, 3
 
 
@@ -84,7 +85,9 @@ def numbers(values: Any, name: str) -> np.ndarray:
         found = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isinf(found), np.nan, found)
     if look_like_times(column):
-        raise DataError(f"Column {name!r} holds dates, and a forecast needs numbers: name another with --target COL.")
+        raise DataError(
+            f"Column {name!r} holds dates, and a forecast needs numbers: name another with --label COL (target=…)."
+        )
     found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.isnan(found)
     bad[bad] = [not (is_missing(value) or str(value).strip().lower() in _VOID) for value in column[bad]]
@@ -92,7 +95,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
         row = int(np.argmax(bad))
         raise DataError(
             f"Column {name!r} holds {str(column.iloc[row])[:40]!r} (row {row + 1:,}), and {bad.sum():,} of its "
-            f"{len(column):,} values are no numbers. A forecast needs numbers: name another column with --target COL, "
+            f"{len(column):,} values are no numbers. A forecast needs numbers: name another column with --label COL, "
             "or leave such cells empty."
         )
     return np.where(np.isinf(found), np.nan, found)
@@ -136,6 +139,8 @@ def _time_column(table: pd.DataFrame, reading: PanelReading) -> str | None:
     for name in free:
         if look_like_times(table[name]):
             return name
+        if name.lower() in TIME_NAMES and not is_numeric(table[name]):
+            check_dates(table[name])
     for name in free:
         if name.lower() in TIME_NAMES and is_numeric(table[name]):
             found = numbers(table[name], name)
@@ -159,24 +164,34 @@ def _series_column(table: pd.DataFrame, reading: PanelReading, time: str | None)
     if time is None:
         return next((name for name in ranked if table[name].duplicated().any()), None)
     if not table[time].duplicated().any():  # each time once: one series, or wide
-        usual = (name for name in ranked if name.lower() in SERIES_NAMES and table[name].nunique() == 1)
+        usual = (name for name in ranked if name.lower() in SERIES_NAMES and _repeats(table[name]))
         return next(usual, None)
     apart = {name: int(table.duplicated([time, name]).sum()) for name in ranked}
     return min(apart, key=lambda name: apart[name], default=None) if apart else None
 
 
+def _repeats(names: pd.Series) -> bool:
+    """Whether every name stands in several rows, as those of series do."""
+    return int(names.value_counts().min()) > 1
+
+
 def _target_column(table: pd.DataFrame, reading: PanelReading, free: list[str], source: str) -> str:
     """The named one, one with a usual name, or the only one with numbers."""
+    import pandas as pd
+
     if reading.target:
         return reading.target
     with_numbers = [name for name in free if is_numeric(table[name])]
     usual = sorted((n for n in with_numbers if n.lower() in TARGET_NAMES), key=lambda n: _rank(n, TARGET_NAMES))
     if usual or len(with_numbers) == 1:
         return (usual or with_numbers)[0]
+    for name in () if with_numbers else free:
+        if pd.to_numeric(table[name], errors="coerce").notna().mean() > _MOSTLY:
+            numbers(table[name], name)  # says which cell is none
     found = f"several hold numbers ({listed(with_numbers)})" if with_numbers else "none holds numbers"
     raise DataError(
         f"Which column of {source} is to be forecast? Its columns are {listed(table.columns, 20)}; {found}. "
-        "Pass --target COL."
+        "Name it with --label COL."
     )
 
 
@@ -254,7 +269,7 @@ def _one_row_a_series(table: pd.DataFrame, reading: PanelReading, lists: list[st
     others = table.drop(columns=[name for name in {series, *lists} if name])
     unread = [name for name in lists if name != target]
     notes = [f"one row a series, named by {series!r}, numbers in {target!r}; no times: the series end together"]
-    notes += [f"not read: {listed(map(repr, unread))}, which hold series too (--target COL)"] if unread else []
+    notes += [f"not read: {listed(map(repr, unread))}, which hold series too (--label COL names one)"] if unread else []
     return Rows(
         ids=ids[owner],
         times=None,

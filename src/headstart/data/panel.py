@@ -30,6 +30,11 @@ class Panel:
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that was read
     notes: tuple[str, ...] = ()  # what the reader decided
 
+    def __repr__(self) -> str:
+        """One line."""
+        n = int(np.isfinite(self.values).sum())
+        return f"<Panel {self.source}: {len(self)} series, {self.n_steps:,} steps, {n:,} values, season {self.season}>"
+
     def __len__(self) -> int:
         """How many series there are."""
         return len(self.ids)

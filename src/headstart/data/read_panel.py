@@ -250,7 +250,7 @@ def _without_empty(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         most = int(n_values.max()) if len(n_values) else 0
         raise DataError(
             f"None of {len(n_values):,} series has 2 values; the longest has {most}. Give longer series. If the "
-            "columns were read wrongly, name them with --time, --series and --target."
+            "columns were read wrongly, name them with --time, --series and --label."
         )
     if short:
         notes.append(f"{len(short):,} series with fewer than 2 values are left out: {listed(short, 3)}")
@@ -330,13 +330,11 @@ def _checked(panel: Panel, horizon: int | None) -> Panel:
         return panel
     if panel.n_steps < horizon + 2:
         raise DataError(
-            f"The series have {panel.n_steps:,} steps, too few for a horizon of {horizon:,}. Give at least "
-            f"{horizon + 2:,} steps, or a shorter horizon."
+            f"The series have {panel.n_steps:,} steps, too few for a horizon of {horizon:,}. Give a shorter horizon, "
+            "or several times as many steps as it has."
         )
     n_future = len(panel.times) - panel.n_steps
     if panel.known and n_future < horizon:
-        text = (
-            f"what is known in advance ends {n_future:,} steps after the last value, before the horizon of {horizon:,}"
-        )
+        text = f"what is known in advance ends {n_future:,} steps after the last value; to predict takes {horizon:,}"
         return replace(panel, notes=(*panel.notes, text))
     return panel

@@ -20,6 +20,7 @@ _SLASHED = r"\s*(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:[ T,]+(.*\S))?\s*"
 _PERIOD = r"\s*(\d{4})[-\s]?([QM])(\d{1,2})\s*"
 _WEEK = r"\s*(\d{4})[-\s]?W(\d{1,2})\s*"
 _SAMPLE = 200
+_FEW_BAD = 0.2  # of the values: more, and the column is none of dates
 _DATED_NAMES = re.compile(r"year|yr|date|day|month|period|time|^ds$", re.IGNORECASE)
 ISO = "Write dates as 2024-06-14 (year, month, day)."
 
@@ -59,6 +60,20 @@ def look_like_times(values: Sequence[Any]) -> bool:
         return False
     text = sample.map(str)
     return bool(text.str.fullmatch(_SLASHED).all()) or _dates(text)[0] is not None
+
+
+def check_dates(column: pd.Series) -> None:
+    """DataError where most of a column's values are dates, and some are none."""
+    import pandas as pd
+
+    text = column[~column.map(is_missing).to_numpy(bool)].map(str)
+    bad = pd.to_datetime(text, errors="coerce", format="mixed").isna()
+    if len(text) and 0 < bad.mean() < _FEW_BAD:
+        row = int(bad.to_numpy().argmax())
+        raise DataError(
+            f"Column {column.name!r} holds {text.iloc[row][:40]!r} (row {int(text.index[row]) + 1:,}), and "
+            f"{int(bad.sum()):,} of its {len(text):,} values are no dates. Mend these, or take their rows out."
+        )
 
 
 def _numbered(column: pd.Series, name: str) -> np.ndarray | None:

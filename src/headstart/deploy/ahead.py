@@ -119,7 +119,7 @@ def ahead(model: Model, panel: Panel, horizon: int | None = None, progress: Prog
     if what each block is unsure of added up independently; nothing measures these. PlanError for a run that does not
     forecast or no horizon, DataError for series that the run cannot forecast.
     """
-    seer, progress = model.seer, progress or Progress()
+    seer = model.seer
     if seer is None:
         raise PlanError(f"This run gives {model.task.title}, not forecasts. Use `headstart predict RUN INPUTS`.")
     own: int = model.task.horizon  # type: ignore[attr-defined]
@@ -127,12 +127,12 @@ def ahead(model: Model, panel: Panel, horizon: int | None = None, progress: Prog
     if wanted < 1:
         raise PlanError(f"horizon={wanted}, but it must be at least 1.")
     check_panel(panel, seer, wanted)
-    past, end = seer.past(model, panel, progress), panel.n_steps - 1
-    blocks = [seer.forecasts(model, panel, past, end, progress)]
+    past, end = seer.past(model, panel), panel.n_steps - 1
+    blocks = [seer.forecasts(model, panel, past, end)]
     longer = panel
     while sum(block.shape[1] for block in blocks) < wanted:
         longer = continued(longer, blocks[-1][..., MEDIAN])
-        blocks.append(_widened(seer.forecasts(model, longer, past, end, progress), blocks[-1]))
+        blocks.append(_widened(seer.forecasts(model, longer, past, end), blocks[-1]))
     quantiles = np.concatenate(blocks, 1)[:, :wanted]
     return Ahead(panel=panel, times=following(panel, wanted), quantiles=quantiles, measured=own)
 

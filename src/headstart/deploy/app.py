@@ -106,7 +106,7 @@ def add_reports(app: FastAPI, models: Mapping[str, Model]) -> None:
     """The reports of the models at /report/NAME; a model that comes later has one too."""
     from fastapi.responses import HTMLResponse
 
-    @app.get("/report/{name}", response_class=HTMLResponse)
+    @app.get("/report/{name}", response_class=HTMLResponse, response_model=None, include_in_schema=False)
     def report(name: str) -> HTMLResponse:
         found = models[name].files.get("report.html") if name in models else None
         if found is None:

@@ -127,7 +127,12 @@ def _view(record: Record) -> dict[str, Any]:
         "record": record,
         "by": made_by(record),
         "held": held(record),
-        "title": record.data.name + (f", adapted from {record.provenance.name}" if record.provenance else ""),
+        "title": record.data.name
+        + (
+            f", adapted from {record.provenance.name}"
+            if record.provenance and record.plan.strategy != "zero_shot"
+            else ""
+        ),
         "names": record.task.score_names,
         "baselines": list(record.evidence.baselines),
         "rows": _rows(record.evidence),

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.backbones.series import SeriesBackbone
+from headstart.data.calendars import after
 from headstart.data.layouts import PanelReading
 from headstart.data.outlook import FEWEST_OBSERVED, Windows, windows_at
 from headstart.data.panel import Panel
 from headstart.data.read_panel import read_panel
 from headstart.data.stretches import LEVELS, MEDIAN
 from headstart.engine.forecaster import Forecaster
-from headstart.errors import DataError
+from headstart.errors import DataError, listed
 from headstart.evidence.bands import Bands, Seen
 from headstart.forecasters import run
 from headstart.progress import Progress
@@ -103,14 +104,14 @@ class Seer:
         (found,) = run.run_all(asked, [self.classical]).forecasts.values()
         return task.proper(found)
 
-    def past(self, model: Model, panel: Panel, progress: Progress) -> Seen:
+    def past(self, model: Model, panel: Panel) -> Seen:
         """How it forecast what is known, from the latest origins on: how wide bands must be."""
         horizon = model.task.horizon  # type: ignore[attr-defined]
         end = panel.n_steps - 1
         stride = self._stride(model, len(panel))
         origins = np.arange(end - 1, max(FEWEST_OBSERVED - 1, end - PAST_ORIGINS) - 1, -stride)[::-1]
         before = windows_at(panel, origins, horizon) if len(origins) else Windows(np.arange(0), np.arange(0))
-        said = self.said(model, panel, before, progress) if len(before) else np.zeros((0, horizon, len(LEVELS)))
+        said = self.said(model, panel, before, Progress()) if len(before) else np.zeros((0, horizon, len(LEVELS)))
         known = outcomes_of(panel, before, horizon)
         return Seen(forecasts=said, outcomes=known, series=before.series, origins=before.origins)
 
@@ -120,14 +121,14 @@ class Seer:
             return 1
         return min(MOST_BETWEEN, -(-PAST_ORIGINS * n_series // PAST_PASSES))
 
-    def forecasts(self, model: Model, panel: Panel, past: Seen, end: int, progress: Progress) -> np.ndarray:
+    def forecasts(self, model: Model, panel: Panel, past: Seen, end: int) -> np.ndarray:
         """Quantiles (S, H, Q) of the steps after the panel's last; bands as `past` has it up to step `end`.
 
         Steps after `end` are forecasts themselves: nothing is learnt from them.
         """
         rows = np.arange(len(panel))
         now = Windows(rows, np.full(len(panel), panel.n_steps - 1))
-        found = self.said(model, panel, now, progress, until=end + 1)
+        found = self.said(model, panel, now, Progress(), until=end + 1)
         return self.bands.corrected(found, rows, np.full(len(panel), end), past)
 
 
@@ -145,13 +146,36 @@ def read(model: Model, data: Any) -> Panel:
     reading = model.seer.reading
     if model.seer.network is None:  # a classical forecaster goes by the values alone
         reading = replace(reading, known=(), static=())
+    anew: dict[str, Any] = {}
     try:
-        return read_panel(data, reading)
+        panel = read_panel(data, reading)
     except DataError as first:
-        try:  # other column names: found out anew
-            return read_panel(data, replace(reading, time=None, series=None, target=None))
+        anew = {"time": None, "series": None, "target": None}  # other column names: found out anew
+        try:
+            panel = read_panel(data, replace(reading, **anew))
         except DataError:
-            raise first from None
+            needed = (*reading.known, *reading.static)
+            needs = f" This run's forecasts depend on {listed(needed)}, which the file must hold." if needed else ""
+            raise DataError(f"{first}{needs}") from None
+    check_frequency(read_panel(data, replace(reading, **anew, frequency=None)), model.seer.panel)
+    return panel
+
+
+def check_frequency(panel: Panel, learnt: Panel) -> None:
+    """DataError where steps are of another length than those that the run learnt."""
+    if not panel.frequency or not learnt.frequency or panel.n_steps < 2:
+        return
+    ratio = step_of(panel.times) / step_of(after(panel.times[:1], learnt.frequency, 8))
+    if not 0.5 < ratio < 2:
+        raise DataError(
+            f"{panel.source} has steps of another length ({panel.frequency}) than the series that this run learnt from "
+            f"({learnt.frequency}), so that its forecasts would be wrong. Give series of that frequency, or fit anew."
+        )
+
+
+def step_of(times: np.ndarray) -> float:
+    """Median nanoseconds between dates."""
+    return float(np.median(np.diff(times.astype("datetime64[ns]").astype(np.int64))))
 
 
 def history_bytes(panel: Panel) -> bytes:

@@ -159,7 +159,9 @@ def _walk(contest: Contest, walk: Against) -> str:
         said = f"it is worse by {walk.turned.said()}" if walk.worse and not few else f"the difference is {walk.said()}"
         return f"It does not beat the random walk ({which}): {said}."
     if few or np.isnan(walk.test.p):
-        return f"Whether it beats the random walk ({which}) cannot be told: the difference is {walk.said()}."
+        return (
+            f"Whether it beats the random walk ({which}) cannot be told from so few: the difference is {walk.said()}."
+        )
     return f"It beats the random walk ({which}) by {walk.said()}."
 
 

@@ -58,7 +58,8 @@ def serve(
     address = f"http://{shown}:{listening.getsockname()[1]}"
     server = _Server(config)
     server.said = (
-        f"Serving {listed(models)} at {address}: POST /models/NAME/predict, POST /predict, GET /models, /docs, /metrics"
+        f"Serving {listed(models)} at {address}: POST /models/NAME/predict (of series /forecast), POST "
+        f"/predict, GET /models, /docs, /metrics"
         f"{', /app' if page else ''}"
     )
     server.run([listening])
