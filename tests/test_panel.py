@@ -174,9 +174,7 @@ def test_covariates_known_in_advance_and_static_ones() -> None:
     np.testing.assert_array_equal(panel.static["size"], [3, 5])
     assert any("'weather'" in note and "--known" in note for note in panel.notes)
     assert any("north 0, south 1" in note for note in panel.notes)
-    assert any(
-        "to predict takes 3" in note for note in read_panel(table, PanelReading(known=("weekday",)), 3).notes
-    )
+    assert any("to predict takes 3" in note for note in read_panel(table, PanelReading(known=("weekday",)), 3).notes)
     wide = read_panel(table[table["id"] == "a"].drop(columns="id"), PanelReading(target="y", known=("weekday",)))
     np.testing.assert_array_equal(wide.known["weekday"], panel.known["weekday"][:1])
     assert len(read_panel(table).times) == 10
