@@ -87,6 +87,8 @@ def beside(shop: ForecastWorkshop, chosen: Chosen, scratch: SolvedHead | None, w
     best = max(values, key=lambda title: shop.judge.gain(values[title]))
     for title, value in values.items():
         progress.say(f"  {title}: {shop.metric.title} {value:.3f} on validation{', the best' * (title == best)}")
+    if wishes.overruled and shop.judge.gain_over(val.classical[best], val.network)[0] > 0:
+        progress.say(f"  {best} is better on validation, but the network ships, since a way to learn was named")
     ships = (
         wishes.plan.ships == "classical" if wishes.plan is not None else classical_is_better(shop, val, best, wishes)
     )

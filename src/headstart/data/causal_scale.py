@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 N_INPUTS = 9
 SLOW, SLOW_SEASONS, FAST = 60.0, 7.0, 0.1  # half-lives: steps, seasons if that is more; of the fast one, its share
@@ -30,6 +29,8 @@ class Scaled(NamedTuple):
 
 def causally_scaled(values: np.ndarray, season: int) -> Scaled:
     """Values (T,), NaN where missing, as a causal network reads them."""
+    import pandas as pd
+
     observed = np.isfinite(values)
     offset = float(values[observed][0]) if observed.any() else 0.0
     own = np.where(observed, values, np.nan) - offset
@@ -71,6 +72,8 @@ def causally_scaled(values: np.ndarray, season: int) -> Scaled:
 
 def _smooth(values: np.ndarray, half_life: float) -> np.ndarray:
     """The exponentially weighted mean up to each step, over what is not missing."""
+    import pandas as pd
+
     return pd.Series(values).ewm(halflife=half_life, ignore_na=True).mean().to_numpy()
 
 

@@ -187,7 +187,7 @@ def _input(raw: Raw, given: str | None, candidates: Sequence[str], notes: list[s
             f"No column of {raw.source or 'the data'} holds texts or names of picture or sound files, and it is no "
             f"plain table with a label. Its columns are {listed(raw.columns, 20)}. If one of them is a text, a picture "
             "or a sound after all, name it with --input COL; to learn from numbers and words, name the label with "
-            "--label COL."
+            "--label COL; to forecast series, say how many steps ahead with --horizon N."
         )
     if sounds := [pair for pair in found if pair[1] == "audio"]:  # a text beside a sound is what is said in it
         found = sounds
