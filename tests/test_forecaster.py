@@ -269,6 +269,7 @@ def test_a_covariate_that_decides_is_learnt(network: WaveNet) -> None:
         assert shop.outlooks.n_beside == (2 if known else 0)
         way = Frozen(**{**HEAD_ALONE, "learning_rate": 2e-3}, epochs=60)
         tried = shop.train(way, cache=False)
+        shop.trials.forget()
         y = shop.posed.outlook.truth(shop.posed.val)
         losses[known] = np.nanmean(abs(outcomes(y) - tried.scores[..., MEDIAN]) / scale(y)[:, None])
     assert losses[True] < 0.5 * losses[False]

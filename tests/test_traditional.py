@@ -142,7 +142,7 @@ def test_a_bundle_needs_no_backbone_and_an_export_says_why_not(run: Path, tmp_pa
     packed = bundle(load(run), tmp_path / "bundle")
     assert load(packed).predict([{"age": 80, "dose": -2}]) == ["yes"]
     assert (packed / "requirements.txt").read_text().startswith("headstart==")
-    with pytest.raises(PlanError, match="the server takes texts, pictures and sounds"):
+    with pytest.raises(PlanError, match="the server takes texts, pictures, sounds and series"):
         create_app({"t": load(run)}, Settings())
     with pytest.raises(PlanError, match="cannot be exported"):
         export(load(run), "onnx", tmp_path / "onnx")
