@@ -53,7 +53,6 @@ STAGES = (
 class Fracast(SeriesBackbone):
     """The embedding of a window, then the ladder."""
 
-    least = 8
     network: Network
 
     @classmethod

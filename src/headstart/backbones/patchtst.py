@@ -35,7 +35,6 @@ LEAST = {"std": 1e-5, "mean": 1e-10}  # of the variance, added; of the scale
 class PatchTst(SeriesBackbone):
     """The embedding of the patches with their positions, then one stage a layer."""
 
-    least = 3
     network: Network
 
     @classmethod

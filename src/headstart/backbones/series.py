@@ -38,7 +38,6 @@ class SeriesBackbone(Backbone):
 
     modality = "series"
     dense = False  # whether one pass gives the states of every origin in a stretch
-    least = 1  # fewest observed values that a forecast can be made from
     own_horizon: int | None = None  # steps that its pretrained head forecasts at once; None without such a head
     own_levels: tuple[float, ...] = ()  # quantiles that it gives
     network: Any
@@ -118,7 +117,7 @@ class SeriesBackbone(Backbone):
 
     def own_quantiles(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, own_horizon, Q0) by the pretrained head at the last step, as the network gives them."""
-        raise NotImplementedError
+        raise self.no_own_head
 
     def next_block(self, block: Tensor, stretches: list[Stretch]) -> tuple[Tensor, list[Stretch]]:
         """The block (N, H0, Q0) after this one, and the stretches that it was made from: the medians are appended."""
@@ -129,9 +128,14 @@ class SeriesBackbone(Backbone):
     def check_own_head(self) -> None:
         """BackboneError where there is no pretrained head."""
         if not self.has_own_head:
-            raise BackboneError(
-                f"{self.provenance.name} has no forecasting head of its own. Put a head on it with `headstart fit`."
-            )
+            raise self.no_own_head
+
+    @property
+    def no_own_head(self) -> BackboneError:
+        """What is said where there is none."""
+        return BackboneError(
+            f"{self.provenance.name} has no forecasting head of its own. Put a head on it with `headstart fit`."
+        )
 
 
 def check_last(inputs: Mapping[str, Tensor], origins: Tensor) -> None:

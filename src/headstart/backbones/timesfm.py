@@ -38,7 +38,6 @@ NAMES = {  # start of a tensor's name in the file: here
 class TimesFm(SeriesBackbone):
     """The embedding of the patches, then one stage a layer; the output layer is its own head."""
 
-    least = FEWEST
     names: Mapping[str, str] = NAMES
     normalised = "first patch"
     network: Network

@@ -60,7 +60,6 @@ class WaveNet(SeriesBackbone):
     """Stages: the input layer, groups of dilated convolutions, and the layer after them."""
 
     dense = True
-    least = 16
 
     def __init__(self, network: Network, own: QuantileHead | None, provenance: Provenance) -> None:
         layout = network.layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,27 +94,28 @@ def fit(
     progress = screen(as_json or quiet)
     beside = None
     reading = panel_reading(time, series, label, known, static, frequency, season, as_)
+    learn: dict[str, Any] = {
+        "to": to,
+        "backbone": backbone,
+        "strategy": strategy,
+        "freeze": freeze,
+        "budget": budget,
+        "plan": plan,
+        "learning_rate": _rate(learning_rate),
+        "class_weight": class_weight,
+        "scratch": scratch,
+        "metric": metric,
+        "seed": seed,
+        "progress": progress,
+    }
     if horizon is not None or task == "forecasting":
-        model = transfer.fit(
-            data,
-            source=source,
-            horizon=horizon_of(horizon),
-            test_steps=test_steps,
-            reading=reading,
-            to=to,
-            backbone=backbone,
-            strategy=strategy,
-            freeze=freeze,
-            budget=budget,
-            plan=plan,
-            learning_rate=_rate(learning_rate),
-            class_weight=class_weight,
-            scratch=scratch,
-            metric=metric,
-            seed=seed,
-            out=out or free_name(Path(data).name.split(".")[0]),
-            progress=progress,
-        )
+        ahead: dict[str, Any] = {
+            "source": source,
+            "horizon": horizon_of(horizon),
+            "test_steps": test_steps,
+            "reading": reading,
+        }
+        model = transfer.fit(data, **ahead, **learn, out=out or free_name(Path(data).name.split(".")[0]))
         tell(model, as_json, progress.seconds)
         return
     check_no_series(reading, test_steps)
@@ -124,22 +125,7 @@ def fit(
         with progress.step("read"):
             dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time, modality=modality)
     model = transfer.fit(
-        dataset,
-        to=to,
-        target_labels=target_labels,
-        source=beside,
-        backbone=backbone,
-        strategy=strategy,
-        freeze=freeze,
-        budget=budget,
-        plan=plan,
-        learning_rate=_rate(learning_rate),
-        class_weight=class_weight,
-        scratch=scratch,
-        metric=metric,
-        seed=seed,
-        out=out or free_name(dataset.name),
-        progress=progress,
+        dataset, target_labels=target_labels, source=beside, **learn, out=out or free_name(dataset.name)
     )
     tell(model, as_json, progress.seconds)
 

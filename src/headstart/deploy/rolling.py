@@ -46,9 +46,10 @@ def measure(model: Model, panel: Panel, seed: int = 0, progress: Progress | None
     metrics = (*task.metrics(), *(coverage(band) for band in BANDS))
     found = layout(tested.series, tested.origins, task.horizon)
     scales = BlockScales(metrics=metrics, asked_for=None, seed=seed, layout=found)
-    both = {MODEL: said, task.naive_title: last_values(y)}
+    walk = np.zeros_like(said) if task.returns else last_values(y)
+    both = {MODEL: said, task.walk_title: walk}
     scores, differences = compare(metrics, y, both, MODEL, scales.resamples(len(y)), scales.n_groups)
-    beside = _beside(task, metrics[0], scores[task.naive_title], differences[task.naive_title])
+    beside = _beside(task, metrics[0], scores[task.walk_title], differences[task.walk_title])
     return Evaluation(
         metrics=scores[MODEL],
         n=len(tested),
@@ -120,8 +121,8 @@ def _spread(panel: Panel, first: int, found: Layout, horizon: int) -> str:
 
 
 def _beside(task: Forecasting, metric: Metric, walk: dict[str, Score], difference: dict[str, Score]) -> list[str]:
-    """What the last value scores on the same windows."""
+    """What the random walk scores on the same windows."""
     if metric.name not in walk:
         return []
     said = words.comparison(difference[metric.name], metric.better).text
-    return [f"{task.naive_title}: {metric.title} {words.score(walk[metric.name])}; {said}"]
+    return [f"{task.walk_title}: {metric.title} {words.score(walk[metric.name])}; {said}"]
