@@ -74,9 +74,10 @@ class CausalLm(Backbone):
                 f"{located.name} is of the type {kind!r}; Headstart knows the stages of these language models: "
                 f"{listed(sorted(LANGUAGE_MODELS), 20)}.{did_you_mean(kind, LANGUAGE_MODELS)}"
             )
+        models: Any = transformers.AutoModelForCausalLM
         with quietly():
             try:
-                network, report = transformers.AutoModelForCausalLM.from_pretrained(
+                network, report = models.from_pretrained(
                     located.folder, use_safetensors=True, local_files_only=True, dtype=float32, output_loading_info=True
                 )
                 reader = tokens_of(located, config)

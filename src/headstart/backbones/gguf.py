@@ -22,7 +22,7 @@ import torch
 from headstart import places
 from headstart.backbones.families import is_causal
 from headstart.backbones.tokens import quietly
-from headstart.errors import BackboneError, MissingExtraError, listed
+from headstart.errors import BackboneError, MissingExtraError
 
 SUFFIX = ".gguf"
 SOURCE = "source.json"
@@ -73,6 +73,7 @@ def _read(file: Path) -> tuple[Any, Any]:
             raise MissingExtraError(library, "chat")
     import transformers
 
+    network: Any
     own = {"gguf_file": file.name, "local_files_only": True}
     try:
         with quietly(), redirect_stderr(io.StringIO()):  # its bars
