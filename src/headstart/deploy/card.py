@@ -105,6 +105,7 @@ def _pipeline_tag(modality: str, task: str) -> str | None:
     named = {("tabular", "regression"): "tabular-regression", ("image", "detection"): "object-detection"}
     named[("series", "forecasting")] = "time-series-forecasting"
     named[("audio", "transcription")] = "automatic-speech-recognition"
+    named[("text", "chat")] = "text-generation"
     return named.get((modality, task))
 
 
