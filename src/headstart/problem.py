@@ -13,7 +13,8 @@ from headstart.data.audit import Finding, audit
 from headstart.data.audit_splits import FEW_GROUPS, audit_splits
 from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.read import Reading, describe, read_beside
+from headstart.data.describe import describe
+from headstart.data.read import Reading, read_beside
 from headstart.data.read import read as read_data
 from headstart.data.split import split
 from headstart.errors import DataError, PlanError, listed
@@ -129,7 +130,7 @@ def labelled(data: Any, progress: Progress) -> Dataset:
     return dataset
 
 
-def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tuple[Dataset, Dataset]:
+def pair(data: Any, source: Any, progress: Progress, **said: Any) -> tuple[Dataset, Dataset]:
     """(target, source) as tables of rows whose label has one name; what is a Dataset already stays as it is.
 
     `said` has keywords of `read`; `label` and `task` are for both, all else is for the target. DataError when the
