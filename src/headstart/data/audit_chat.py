@@ -135,7 +135,7 @@ def _personal(state: State) -> State:
 def _copies(state: State) -> State:
     """The same questions and answers within a split: the first stays. A given test split is only reported on."""
     copies = state.rows.duplicated(["pair", "split"])
-    leaving = copies & (state.rows["split"] != "test") if state.given else copies
+    leaving = copies & (state.rows["split"] != "test")
     staying = copies & ~leaving
     if leaving.any():
         share = f", {100 * leaving.mean():.0f} % of all" if leaving.mean() >= 0.1 else ""
@@ -172,8 +172,8 @@ def _many_answers(state: State) -> State:
         return state
     about = state.rows["question"].isin(several.index)
     text = (
-        f"{_asked(len(several))} answered in several ways, {several.max():,} at most ({state.count(about.sum())}): none "
-        "of the answers can be likely, and a test compares with one of them."
+        f"{_asked(len(several))} answered in several ways, {several.max():,} at most ({state.count(about.sum())}): no "
+        "answer can be likely, and a test compares with one of them."
     )
     return state.found("several answers", "warning" if about.mean() > MANY_ANSWERS else "info", text, about)
 
@@ -191,7 +191,8 @@ def _boilerplate(state: State) -> State:
         return state
     about = state.rows["talk"].map(lambda talk: answer in map(normal, talk.said)).astype(bool)
     shown = personal.mask(answer if len(answer) <= 60 else answer[:59] + "…")
-    text = f"{100 * share:.0f} % of the answers ({n:,} of {counts.total():,}) are the same: {shown!r}. A model may say so always."
+    same = f"{100 * share:.0f} % of the answers ({n:,} of {counts.total():,}) are the same: {shown!r}"
+    text = f"{same}. A model may come to say nothing else."
     return state.found("boilerplate", "warning", text, about)
 
 
@@ -267,8 +268,9 @@ def _too_long(counts: np.ndarray, most: int, answers_cut: np.ndarray) -> Iterato
     lost, longest = int(answers_cut[long].sum()), int(counts.max())
     hit = int((answers_cut[long] > 0).sum())
     text = (
-        f"{len(long):,} of {len(counts):,} conversations are longer than {most:,} tokens (the longest has {longest:,}) and "
-        f"are cut there: {lost:,} tokens of the answers of {hit:,} are lost. Shorten or divide them, or allow more tokens."
+        f"{len(long):,} of {len(counts):,} conversations are longer than {most:,} tokens (the longest has {longest:,}) "
+        f"and are cut there: {lost:,} tokens of the answers of {hit:,} are lost. Shorten or divide them, or allow more "
+        "tokens."
     )
     yield Finding(
         kind="too long",

@@ -23,8 +23,8 @@ class Dataset:
 
     `input`  the raw item as its modality stores it (a text; for a picture or a sound a struct of `path` and `bytes`);
              in chat a whole conversation as JSON (see conversation.py)
-    `label`  str (one label, or what is said), list of str (several labels, or the answers of a conversation), float (a number) or a struct of boxes (see
-             boxes.py); absent when there are no labels
+    `label`  str (one label, or what is said), list of str (several labels, or a conversation's answers), float (a
+             number) or a struct of boxes (see boxes.py); absent when there are no labels
     `split`  "train", "val", "test", or "" where none was given
     `group`  str, absent unless asked for: examples of one group stay on one side of every split
     `stated` [width, height] of the picture as its annotations state it, None where they do not; absent without boxes

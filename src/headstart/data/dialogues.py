@@ -23,8 +23,8 @@ _TALK = re.compile(r"con?versa|dialog|chat", re.IGNORECASE)  # in names of files
 _MOST_TALKS = 3  # a file of fewer lists is taken to hold dialogues
 
 _NO_DIALOGUE = (
-    "{} is not a dialogue that can be read. Write a turn a line, `User: …` and `Assistant: …` (or two other names), and "
-    "a blank line or --- between conversations."
+    "{} is not a dialogue that can be read. Write a turn a line, `User: …` and `Assistant: …` (or two other names), "
+    "and a blank line or --- between conversations."
 )
 _NO_YAML = (
     "{} holds no conversations. Write them as chatterbot-corpus does: `conversations:` and then lists of strings, the "
