@@ -10,10 +10,14 @@ from dataclasses import dataclass
 class Said:
     """What a system says of one conversation."""
 
-    nll: float  # nats: the negative log-likelihood of all tokens of its answers; NaN where a system has no probabilities
+    nll: (
+        float  # nats: the negative log-likelihood of all tokens of its answers; NaN where a system has no probabilities
+    )
     n_tokens: int  # of its answers, the ends of turns among them; 0 where a system has none
     n_bytes: int  # of its answers in UTF-8, a byte more for each end of a turn
-    answer: str | None = None  # what the system answers at `Conversation.asked`, after the true turns before; None: not asked
+    answer: str | None = (
+        None  # what the system answers at `Conversation.asked`, after the true turns before; None: not asked
+    )
 
 
 def answer_bytes(texts: Sequence[str]) -> int:
