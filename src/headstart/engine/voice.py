@@ -1,4 +1,4 @@
-"""A language model that talks: it answers conversations, greedily or by sampling, and says how likely given answers are.
+"""A language model that talks: it answers conversations, and says how likely given answers are.
 
 transformers generates, with a key-value cache. What is sampled is the largest of the logits with Gumbel noise added
 (Gumbel 1954), drawn from the call's own seed, so that several threads can sample at once and each gets what it would
@@ -7,6 +7,7 @@ have got alone. Nucleus sampling is Holtzman et al. 2019 (arXiv:1904.09751).
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class Voice:
         at = torch.tensor(which, device=device)
         nll = token_nll(self.backbone.network, whole[last][at[:, 0], at[:, 1] - 1], tokens[at[:, 0], at[:, 1]]).tolist()
         ends = np.cumsum([0] + [len(learnt[row]) for row in rows])
-        return [nll[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [nll[start:end] for start, end in itertools.pairwise(ends)]
 
 
 @torch.inference_mode()
