@@ -39,7 +39,7 @@ def is_gguf(path: Path) -> bool:
 def keep_in_hub_layout(folder: Path) -> None:
     """Replace the one GGUF file in the folder by config.json, model.safetensors and the tokenizer's files."""
     (file,) = folder.glob(f"*{SUFFIX}")
-    network, tokenizer = _read(file)
+    network, tokenizer = read_file(file)
     with quietly():
         network.to(torch.float16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -66,7 +66,7 @@ def converted(file: Path) -> Path:
     return folder
 
 
-def _read(file: Path) -> tuple[Any, Any]:
+def read_file(file: Path) -> tuple[Any, Any]:
     """(network, tokenizer) of a file; BackboneError where transformers cannot read it, or knows no such decoder."""
     for library in ("transformers", "gguf", "accelerate"):
         if find_spec(library) is None:

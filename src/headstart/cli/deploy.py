@@ -13,7 +13,10 @@ from headstart.cli.base import Json, Moved, Quiet, Run, app, print_json, screen
 @app.command()
 def export(
     run: Run,
-    format: Annotated[str, typer.Option(help="onnx, torch or hf.")] = "onnx",
+    format: Annotated[
+        str | None,
+        typer.Option(help="onnx, torch or hf; default onnx. A chatbot: hf, peft or gguf; default hf."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default RUN-FORMAT, beside the run.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit weights (onnx); what they cost is measured.")] = False,
     data: Annotated[str | None, typer.Option(help="Labelled data to check on; default: the run's validation.")] = None,
@@ -26,6 +29,7 @@ def export(
     from headstart.deploy.export import export as write
 
     model = load(run, backbone)
+    format = format or ("onnx" if model.talker is None else "hf")
     folder = out or run.with_name(f"{run.name}-{format}{'-int8' if int8 else ''}")
     found = write(model, format, folder, int8=int8, data=data, progress=screen(as_json or quiet))
     if as_json:

@@ -15,6 +15,7 @@ from headstart.progress import Progress
 KEPT_BACK = {  # what holds the user's own examples: never pushed
     "examples.parquet": "train and val examples",
     "predictions.parquet": "test examples",
+    "answers.jsonl": "test questions and answers",
     "history.parquet": "the end of the series",
     "unlabelled.parquet": "rows of a table without a label",
     "report.html": "pictures, sounds or texts of mistakes",

@@ -5,6 +5,7 @@ What is measured are the probabilities of all true answers, and one answer of it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from headstart.deploy.model import Model
 
+ANSWERS = "answers.jsonl"  # of a run: questions of the test, with true answers and its own
 MOST_ANSWERS = 100  # conversations that `evaluate` asks for an answer, since each takes seconds
 TEST_TOKENS = 256  # of such an answer
 
@@ -78,6 +80,16 @@ def answer_all(model: Model, asked: Sequence[Conversation], how: Sampling, progr
         answers[i] = text
     problems = [None if n < voice.context else f"{n:,} tokens, and the network sees {voice.context:,}" for n in counts]
     return Answered(asked=asked, answers=answers, problems=problems)
+
+
+def samples(model: Model, most: int = 16) -> list[Conversation]:
+    """Some of the run's own conversations with their true answers, those of validation or of the test; [] without."""
+    kept = None if model.examples is None else model.examples.of("val")
+    if kept is not None and kept.items:
+        return [Conversation.from_text(one) for one in kept.items[:most]]
+    lines = model.files.get(ANSWERS, b"").decode().splitlines()
+    told = [json.loads(line) for line in lines[:most]]
+    return [with_answer(Conversation.asking(one["question"]), one["truth"]) for one in told]
 
 
 def said(voice: Voice, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from headstart import __version__, registry
 from headstart.backbones.fetch import sha256_of
 from headstart.deploy import artifact
-from headstart.deploy.export import box_parity, parity
+from headstart.deploy.export import box_parity, chat_parity, chatbot, parity
 from headstart.deploy.export.box_parity import BoxParity
+from headstart.deploy.export.chat_parity import ChatParity
 from headstart.deploy.export.parity import Parity
 from headstart.deploy.export.whole import exact
 from headstart.deploy.model import Model
@@ -26,6 +28,7 @@ FORMATS = {  # name: (module here, what it is)
     "hf": "a folder for transformers.pipeline",
 }
 CARD = "export.json"
+AnyParity = Parity | BoxParity | ChatParity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Export:
     """An export that was checked and is on the disk."""
 
     folder: Path
-    parity: Parity | BoxParity
+    parity: AnyParity
 
 
 def export(
@@ -45,7 +48,7 @@ def export(
     data: Any = None,
     progress: Progress | None = None,
 ) -> Export:
-    """Write `model` as "onnx", "torch" or "hf" into the new folder `out`: checked, or not at all.
+    """Write `model` as "onnx", "torch" or "hf" (a chatbot as "hf", "peft" or "gguf") into the new folder `out`: checked, or not at all.
 
     Every export runs on the run's validation examples (or on labelled `data`): labels must be the model's own,
     probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check` has it. With
@@ -59,7 +62,9 @@ def export(
             "A run that forecasts cannot be exported to other runtimes: its bands follow what came, and that is no "
             "part of a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
         )
-    if kind not in FORMATS:
+    if model.talker is not None:
+        chatbot.check_kind(kind, int8)
+    elif kind not in FORMATS:
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":
         raise PlanError(f"8-bit weights are for --format onnx, not {kind}.")
@@ -78,14 +83,18 @@ def export(
     plain = exact(model)
     artifact.check_writable(out)
     with progress.step("validation examples"):
-        asked = parity.sample(model, plain, data)
+        asked: Any = chat_parity.sample(plain, data) if model.talker else parity.sample(model, plain, data)
     making = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
     making.mkdir(parents=True)
     try:
         with progress.step("export"):
-            runner = _write(kind, plain, making, asked.opened, int8)
-        with progress.step("check"):
-            found = _checked(plain, asked, runner(asked.opened), int8)
+            if model.talker is not None:
+                found: AnyParity = _tried(kind, plain, lambda: chatbot.write(plain, kind, making, asked))
+            else:
+                runner = _write(kind, plain, making, asked.opened, int8)
+        if model.talker is None:
+            with progress.step("check"):
+                found = _checked(plain, asked, runner(asked.opened), int8)
         (making / CARD).write_bytes(artifact.to_bytes(_card(model, kind, found, making)))
         (making / "README.md").write_text(_readme(model, kind, found), encoding="utf-8")
         making.rename(out)
@@ -105,19 +114,25 @@ def _checked(plain: Model, asked: parity.Sample, said: Any, int8: bool) -> Parit
 
 def _write(kind: str, plain: Model, folder: Path, opened: list[Any], int8: bool) -> parity.Runner:
     """The files of one format; RunError where a library's exporter gives up."""
+    write = importlib.import_module(f"{__name__}.{kind}").write
+    return _tried(kind, plain, lambda: write(plain, folder, opened, int8))
+
+
+def _tried(kind: str, plain: Model, write: Callable[[], Any]) -> Any:
+    """What comes of it; RunError where a library's exporter gives up."""
     try:
-        return importlib.import_module(f"{__name__}.{kind}").write(plain, folder, opened, int8)
+        return write()
     except HeadstartError:
         raise
     except Exception as error:  # exporters raise nearly anything
         first = next(iter(str(error).splitlines()), "")
         raise RunError(
             f"{plain.origin.name} could not be exported as {kind}: {type(error).__name__}: {first} "
-            f"Try another --format ({listed(FORMATS)}), or `headstart bundle`."
+            f"Try another --format ({listed(chatbot.FORMATS if plain.talker else FORMATS)}), or `headstart bundle`."
         ) from error
 
 
-def _card(model: Model, kind: str, found: Parity | BoxParity, folder: Path) -> dict[str, Any]:
+def _card(model: Model, kind: str, found: AnyParity, folder: Path) -> dict[str, Any]:
     """What the export is, for programs."""
     return {
         "format": kind,
@@ -125,7 +140,7 @@ def _card(model: Model, kind: str, found: Parity | BoxParity, folder: Path) -> d
         "run": model.run.name if model.run else None,
         "modality": model.backbone.modality,
         "score_names": list(model.task.score_names),
-        "scores": "boxes" if model.detector is not None else model.linear_task.final,
+        "scores": "boxes" if model.detector else "text" if model.talker else model.linear_task.final,
         "backbone": vars(model.origin),
         "preprocessing": model.backbone.preprocessing,
         "parity": found.to_json(),
@@ -133,7 +148,7 @@ def _card(model: Model, kind: str, found: Parity | BoxParity, folder: Path) -> d
     }
 
 
-def _readme(model: Model, kind: str, found: Parity | BoxParity) -> str:
+def _readme(model: Model, kind: str, found: AnyParity) -> str:
     """What the export is and how to use it, for people."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -145,10 +160,10 @@ def _readme(model: Model, kind: str, found: Parity | BoxParity) -> str:
     )
     preprocessing = model.backbone.preprocessing
     height, width = preprocessing.get("canvas") or [preprocessing.get("side")] * 2
-    return environment.get_template("readme.md.j2").render(
+    return environment.get_template("readme_chat.md.j2" if model.talker else "readme.md.j2").render(
         model=model,
         kind=kind,
-        what=FORMATS[kind],
+        what=chatbot.FORMATS[kind] if model.talker else FORMATS[kind],
         parity=found,
         preprocessing=preprocessing,
         height=height,
