@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from headstart import registry
-from headstart.deploy import answer, forecast_page
+from headstart.deploy import answer, chat_page, forecast_page
 from headstart.deploy.model import Model
 from headstart.deploy.password import knows
 from headstart.errors import MissingExtraError, PlanError, listed
@@ -206,6 +206,9 @@ def _model_page(name: str, model: Model) -> None:
         takes = f"Takes {model.modality.noun[1]}; forecasts {model.task.horizon:,} steps ahead."  # type: ignore[attr-defined]
         gr.HTML(head(name, model, takes))
         forecast_page.panel(gr, model)
+    elif model.talker is not None:
+        gr.HTML(head(name, model, chat_page.REMARK))
+        chat_page.panel(gr, model)
     else:
         _item_page(gr, name, model)
     with gr.Accordion("The whole report", open=False):

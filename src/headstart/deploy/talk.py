@@ -92,6 +92,11 @@ def samples(model: Model, most: int = 16) -> list[Conversation]:
     return [with_answer(Conversation.asking(one["question"]), one["truth"]) for one in told]
 
 
+def first_question(conversation: Conversation) -> Turn | None:
+    """The user's first words."""
+    return next((turn for turn in conversation.turns if turn.role == USER), None)
+
+
 def said(voice: Voice, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
     """(N,) of `Said`: how likely the answers of stored conversations are."""
     return one_each(voice.said([Conversation.from_text(str(one)) for one in stored], progress))
