@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from headstart.backbones.causal_lm import CausalLm, unembed
 from headstart.backbones.resume import Resumable
+from headstart.engine.adapters import run_lean
 from headstart.engine.dialogues import Answers, Dialogues, Packed
 from headstart.engine.heads import HeadLearner, train_head
 from headstart.engine.lesson import precision
@@ -39,6 +40,7 @@ class OnTokens(nn.Module):
         super().__init__()
         self.upper, self.head = upper, nn.ParameterDict()
         attend_within(upper.network)
+        run_lean(upper.network)
 
     def forward(self, batch: Packed) -> Tensor:
         """The last stage's output (T, D)."""
@@ -102,7 +104,7 @@ class TokenLearner(HeadLearner):
     def training_step(self, batch: Sequence[Packed], batch_index: int) -> Tensor:
         """The last part's share of the loss; those before it are learnt on the way."""
         for part in batch[:-1]:
-            self.manual_backward(self._share(part))
+            self._share(part).backward()  # no scaler, so that Lightning adds nothing to it
         return self._share(batch[-1])
 
     def _share(self, part: Packed) -> Tensor:
