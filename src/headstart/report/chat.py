@@ -98,9 +98,11 @@ def copying_said(found: Parroting) -> str:
 
 def _forgotten(found: Forgetting) -> dict[str, Any]:
     axis = plots.axis([*astuple(found.before), *astuple(found.after), 0.0])
+    own = plots.interval_row(found.after, axis, TITLES[MODEL], "model")
+    untouched = plots.interval_row(found.before, axis, UNTOUCHED, "baseline")
     rows = [
-        Row(who, plots.interval_row(one, axis, who, shape), words.score(one))
-        for who, one, shape in ((TITLES[MODEL], found.after, "model"), (UNTOUCHED, found.before, "baseline"))
+        Row(TITLES[MODEL], own, words.score(found.after)),
+        Row(UNTOUCHED, untouched, words.score(found.before)),
     ]
     return {
         "rows": rows,
@@ -115,6 +117,5 @@ def forgetting_said(found: Forgetting) -> str:
     """Whether it reads other text as well as before, in a sentence."""
     if found.forgot:
         return f"Perplexity of general English text rose by {rise(found.ratio)}: it forgot."
-    if found.ratio.high < 1:
-        return f"Perplexity of general English text is {words.score(found.ratio)} times that of before: nothing is lost."
-    return f"Perplexity of general English text is {words.score(found.ratio)} times that of before: no clear difference."
+    outcome = "nothing is lost" if found.ratio.high < 1 else "no clear difference"
+    return f"Perplexity of general English text is {words.score(found.ratio)} times that of before: {outcome}."
