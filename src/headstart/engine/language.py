@@ -44,9 +44,10 @@ class OnTokens(nn.Module):
 
     def forward(self, batch: Packed) -> Tensor:
         """The last stage's output (T, D)."""
-        last = self.upper.backbone[0].n_stages - 1
+        last, kind = self.upper.backbone[0].n_stages - 1, next(self.upper.network.parameters()).dtype
+        maps = None if batch.maps is None else {stage: one.to(kind) for stage, one in batch.maps.items()}
         with in_rows(batch.lengths):
-            return self.upper.whole(batch.inputs, (last,), batch.maps)[last][0]
+            return self.upper.whole(batch.inputs, (last,), maps)[last][0]
 
     def loss(self, states: Tensor, truth: Answers) -> Tensor:
         """Cross-entropy of the row's answers, as its share of the batch's mean over tokens."""
@@ -68,9 +69,12 @@ class FrozenHead(torch.autograd.Function):
             part = slice(start, start + CHUNK)
             some = states[part].detach().requires_grad_()
             with torch.enable_grad():
-                loss = nn.functional.cross_entropy(unembed(network, some).float(), ids[part], reduction="sum")
-            (gradient[part],) = torch.autograd.grad(loss, some)
-            total += loss.detach()
+                logits = unembed(network, some)
+            wrong = logits.detach().float()
+            log_sum, true = wrong.logsumexp(-1, keepdim=True), ids[part, None]
+            total += (log_sum - wrong.gather(1, true)).sum()
+            wrong.sub_(log_sum).exp_().scatter_add_(1, true, -torch.ones_like(log_sum))  # softmax minus the truth
+            (gradient[part],) = torch.autograd.grad(logits, some, wrong.to(logits.dtype))
         ctx.save_for_backward(gradient)
         return total
 
