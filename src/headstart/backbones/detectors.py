@@ -20,7 +20,8 @@ from headstart.backbones.detector_stages import FAMILIES, Part, read_above
 from headstart.backbones.pixels import Pixels
 from headstart.backbones.queries import Queries
 from headstart.backbones.resume import Normalisation, Resumable
-from headstart.backbones.transformers import config_sha256, quietly, read_json
+from headstart.backbones.tokens import quietly
+from headstart.backbones.transformers import config_sha256, read_json
 from headstart.errors import BackboneError, MissingExtraError, PlanError, did_you_mean, listed
 
 MULTIPLE, LONGEST = 32, 640  # pixels: of each side of a canvas; the longer side, where the files do not fix a square

@@ -9,6 +9,9 @@ from typing import Any
 
 OURS = {"headstart-wavenet": "wavenet"}  # model_type: its file
 SOUNDS = {"whisper": "whisper", **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), "wav2vec2")}  # model_type: its file
+CAUSAL = frozenset(  # model_type of decoders that write; the file for language models says where their stages are
+    ("gpt2", "phi", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "smollm3")
+)
 
 BOLT = "ChronosBoltModelForForecasting"
 PATCHED = {kind: kind for kind in ("timesfm", "timesfm2_5", "patchtst")}  # model_type: its file
@@ -30,9 +33,16 @@ def family_of(folder: Path) -> str:
         return "transformers"
     if any(str(name).endswith("ForObjectDetection") for name in heads):
         return "detectors"
+    if is_causal(kind):
+        return "causal_lm"
     if "chronos_config" in saved or kind in SERIES or is_moirai(saved):
         return "chronos"
     return "fracast" if is_fracast(saved) else (OURS | SOUNDS | PATCHED).get(kind, "transformers")
+
+
+def is_causal(kind: str) -> bool:
+    """Whether networks of this `model_type` are language models that write."""
+    return kind in CAUSAL
 
 
 def is_fracast(saved: Mapping[str, Any]) -> bool:

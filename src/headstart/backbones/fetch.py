@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart import places
-from headstart.backbones import ctranslate
+from headstart.backbones import ctranslate, gguf
 from headstart.errors import BackboneError
 from headstart.progress import Progress
 
@@ -188,9 +188,11 @@ def _check(path: Path, sha256: str) -> None:
 
 
 def _keep_as_safetensors(folder: Path) -> None:
-    """Read a checked `.pth` or CTranslate2 file once, tensors only, and keep it as safetensors."""
+    """Read a checked `.pth`, CTranslate2 or GGUF file once, tensors only, and keep it as safetensors."""
     if (folder / ctranslate.BINARY).is_file():
         ctranslate.keep_in_hub_layout(folder)
+    if any(folder.glob(f"*{gguf.SUFFIX}")):
+        gguf.keep_in_hub_layout(folder)
     for path in folder.glob("*.pth"):
         import torch
         from safetensors.torch import save_file

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +13,9 @@ from torch import Tensor, float32, nn
 
 from headstart.backbones.base import Backbone, Located, Provenance, Stage, tensor_of
 from headstart.backbones.pixels import Pixels
+from headstart.backbones.tokens import Tokens, quietly, tokens_of
 from headstart.errors import BackboneError, MissingExtraError, did_you_mean, listed
 
-MOST_TOKENS = 512  # longer texts are cut here, whatever the network could take
 NOT_SETTINGS = {
     "_name_or_path",
     "transformers_version",
@@ -27,8 +25,6 @@ NOT_SETTINGS = {
     "id2label",
     "label2id",
 }
-_tokenizing = threading.Lock()  # a fast tokenizer keeps its settings for a call: "Already borrowed" from two threads
-AT_ONCE = 1024  # texts tokenised to be counted: a token takes a hundred bytes until it is
 TEXT_BUDGET, IMAGE_BUDGET = 2048, 8  # tokens, pictures a batch: as fast as larger ones in lanes, and in less memory
 
 
@@ -116,12 +112,12 @@ class Transformers(Backbone):
         network: nn.Module,
         stages: Sequence[Stage],
         provenance: Provenance,
-        reader: _Reader,
+        reader: Tokens | Pixels,
         classifier: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__(network, stages, provenance, reader.to_json() | {"config": config_sha256(network)})
         self.reader, self._classifier = reader, classifier
-        self.modality = "text" if isinstance(reader, _Texts) else "image"
+        self.modality = "text" if isinstance(reader, Tokens) else "image"
         if isinstance(reader, Pixels):
             self.detail, self.canvas = min(reader.shape), reader.shape
 
@@ -139,7 +135,11 @@ class Transformers(Backbone):
                 network, report = transformers.AutoModel.from_pretrained(
                     located.folder, use_safetensors=True, local_files_only=True, dtype=float32, output_loading_info=True
                 )
-                reader = _pixels(located) if family.modality == "image" else _texts(located, config, family)
+                reader = (
+                    _pixels(located)
+                    if family.modality == "image"
+                    else tokens_of(located, config, family.reserved_positions)
+                )
             except (ImportError, OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
                 raise BackboneError(f"{located.name} cannot be loaded from {located.folder}: {error}") from error
         missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
@@ -148,7 +148,7 @@ class Transformers(Backbone):
                 f"The weights in {located.folder} lack {len(missing)} of the network's tensors: {listed(missing, 3)}. "
                 "Fetch them again, or give the folder of a complete model."
             )
-        stages, provenance = _stages(family, network, located), Provenance.of(located, network)
+        stages, provenance = stages_of(family, network, located), Provenance.of(located, network)
         return cls(network, stages, provenance, reader, _classifier(located, family))
 
     def at(self, canvas: tuple[int, int]) -> Transformers:
@@ -175,11 +175,11 @@ class Transformers(Backbone):
 
     def lengths(self, items: Sequence[Any]) -> list[int]:
         """Tokens of each text after truncation; 1 for each picture."""
-        return self.reader.lengths(items) if isinstance(self.reader, _Texts) else [1] * len(items)
+        return self.reader.lengths(items) if isinstance(self.reader, Tokens) else [1] * len(items)
 
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
         """Texts as `input_ids` and `attention_mask` (N, T), padded to the longest; pictures as `pixel_values`."""
-        if isinstance(self.reader, _Texts):
+        if isinstance(self.reader, Tokens):
             return self.reader.tensors(items)
         return {"pixel_values": self.reader.tensor(items)}
 
@@ -188,61 +188,15 @@ class Transformers(Backbone):
         features = tensor_of(output).float()
         if features.ndim == 4:
             return features.mean((2, 3))
-        if "attention_mask" in inputs:
-            mask = inputs["attention_mask"].unsqueeze(-1).float()
-            return (features * mask).sum(1) / mask.sum(1)
-        return features.mean(1) if features.ndim == 3 else features
+        return mean_over_tokens(features, inputs) if features.ndim == 3 else features
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Texts:
-    """A fast tokenizer and how much of a text it may keep."""
-
-    tokenizer: Any
-    sha256: str  # of the whole tokenizer as JSON
-    max_tokens: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"tokenizer": self.sha256, "max_tokens": self.max_tokens}
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        found: list[int] = []
-        for start in range(0, len(texts), AT_ONCE):
-            tokens = self._tokens(texts[start : start + AT_ONCE], return_attention_mask=False)
-            found += map(len, tokens["input_ids"])
-        return found
-
-    def tensors(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        tokens = self._tokens(texts, padding="longest", return_tensors="pt")
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
-
-    def _tokens(self, texts: Sequence[str], **how: Any) -> Any:
-        # token types are all zero for single texts, which is every network's own default
-        with _tokenizing:
-            return self.tokenizer(
-                list(texts), truncation=True, max_length=self.max_tokens, return_token_type_ids=False, **how
-            )
-
-
-_Reader = _Texts | Pixels
-
-
-def _texts(located: Located, config: Mapping[str, Any], family: Family) -> _Texts:
-    import transformers
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(located.folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise BackboneError(
-            f"{located.name} has only a slow tokenizer. Save its fast one beside the weights with "
-            "`AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER)`."
-        )
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
-    positions = config.get("max_position_embeddings", MOST_TOKENS) - family.reserved_positions
-    return _Texts(
-        tokenizer=tokenizer,
-        sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        max_tokens=min(tokenizer.model_max_length, positions, MOST_TOKENS),
-    )
+def mean_over_tokens(features: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """(N, T, D) to (N, D); padding does not count."""
+    if "attention_mask" not in inputs:
+        return features.mean(1)
+    mask = inputs["attention_mask"].unsqueeze(-1).float()
+    return (features * mask).sum(1) / mask.sum(1)
 
 
 def _pixels(located: Located) -> Pixels:
@@ -294,7 +248,7 @@ def _family(config: Mapping[str, Any], located: Located) -> Family:
     return FAMILIES[kind]
 
 
-def _stages(family: Family, network: nn.Module, located: Located) -> list[Stage]:
+def stages_of(family: Family, network: nn.Module, located: Located) -> list[Stage]:
     """The family's table with this network's number of layers."""
     paths = dict(network.named_modules())
 
@@ -326,19 +280,3 @@ def config_sha256(network: Any) -> str:
     """sha256 of the settings that, with the same weights, give other features: activation, heads, epsilon …"""
     settings = {k: v for k, v in network.config.to_dict().items() if k not in NOT_SETTINGS}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without transformers' own bars and remarks about loading."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -20,7 +20,8 @@ from torch.nn.utils import parametrize
 from headstart.backbones.base import Located, Provenance, Stage, tensor_of
 from headstart.backbones.mel import RATE
 from headstart.backbones.sounds import Sounds, attended, mask_of
-from headstart.backbones.transformers import config_sha256, quietly, read_json
+from headstart.backbones.tokens import quietly
+from headstart.backbones.transformers import config_sha256, read_json
 from headstart.errors import BackboneError, MissingExtraError, did_you_mean, listed
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")  # config.json's model_type

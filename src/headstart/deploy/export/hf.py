@@ -18,7 +18,8 @@ import torch
 
 from headstart.backbones.detectors import Detectors
 from headstart.backbones.queries import Pass
-from headstart.backbones.transformers import FAMILIES, Transformers, quietly
+from headstart.backbones.tokens import quietly
+from headstart.backbones.transformers import FAMILIES, Transformers
 from headstart.deploy import artifact
 from headstart.deploy.export import candidates
 from headstart.deploy.export.whole import calibrated_head
