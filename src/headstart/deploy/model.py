@@ -35,6 +35,7 @@ from headstart.evidence.baselines import Classical
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
 from headstart.evidence.weigh import Scales
+from headstart.hosted.voice import HostedTalker, HostedVoice
 from headstart.modalities.base import Examined, Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
@@ -63,6 +64,7 @@ class Model:
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
     seer: Seer | None = None  # what forecasts series
     recognizer: Recognizer | AdaptedDecoder | None = None  # what hears words in the frames of the backbone
+    talker: HostedTalker | None = None  # what answers in a conversation
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -167,6 +169,12 @@ class Model:
                 "its answers would be wrong. Bring back the original backbone, or fit again."
             )
         return found
+
+    def voice(self) -> HostedVoice:
+        """The language model, ready to talk. PlanError where there is none."""
+        if self.talker is None:
+            raise PlanError(f"This run gives {self.task.title}, and does not talk. Use model.predict(items).")
+        return self.talker.network()
 
     def predict(self, items: Any) -> list[Any]:
         """A class name, a list of class names, a number or a transcript for each item (a text, file name, row …).
@@ -312,6 +320,7 @@ class Model:
             **({"detector": self.detector.to_json()} if self.detector else {}),
             **({"recognizer": self.recognizer.to_json()} if self.recognizer else {}),
             **({"seer": self.seer.to_json()} if self.seer else {}),
+            **({"talker": self.talker.to_json()} if self.talker else {}),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
         own = {
@@ -326,6 +335,8 @@ class Model:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What is new, by name: the classical or the table's model, or the head and the changes of the backbone."""
+        if self.talker is not None:
+            return {}
         if self.table is not None:
             return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
         if self.detector is not None and self.detector.classical is not None:

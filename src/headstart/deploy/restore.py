@@ -24,6 +24,7 @@ from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
 from headstart.evidence.plan import Plan
 from headstart.evidence.sliding import Sliding
+from headstart.hosted.voice import HostedTalker
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead
 
@@ -109,6 +110,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         detector=detector,
         recognizer=recognizer,
         seer=seer,
+        talker=HostedTalker.restore(card["talker"]) if card.get("talker") else None,
         stages=tuple(card["stages"]),
         changes=changes,
         classical=classical,

@@ -49,7 +49,7 @@ def family(model: str) -> str:
 
 
 def price_of(model: str, given: str | None) -> Price | None:
-    """The price that the user gave, else the listed one; None for a model that is not listed. PlanError for nonsense."""
+    """The price that the user gave, else the listed one; None for a model without. PlanError for nonsense."""
     if given is None:
         return PRICES.get(family(model))
     try:

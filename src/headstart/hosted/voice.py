@@ -8,43 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from headstart.data.conversation import Conversation
+from headstart.data.conversation import SYSTEM, Conversation, Turn
+from headstart.engine.voice import Sampling
 from headstart.hosted.cost import counter_of
 from headstart.hosted.ledger import Ledger
 from headstart.hosted.service import OPENAI, address, asking, connect
+from headstart.progress import Progress
 from headstart.tasks.chat import Said, answer_bytes
 
 AT_ONCE = 8  # requests
 CONTEXT = 128_000  # tokens: of OpenAI's models that can be tuned; what is too long elsewhere is refused by the server
-Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-
-
-class How(Protocol):
-    """How an answer is drawn: `headstart.engine.voice.Sampling`."""
-
-    @property
-    def temperature(self) -> float:
-        """0 takes the likeliest token each time."""
-
-    @property
-    def top_p(self) -> float:
-        """The share of probability that is drawn from."""
-
-    @property
-    def seed(self) -> int:
-        """Of the draw."""
-
-    @property
-    def max_tokens(self) -> int:
-        """At most so many in an answer."""
 
 
 @dataclass
@@ -68,7 +48,7 @@ class HostedVoice:
             self._client = connect()
         return self._client
 
-    def stream(self, conversation: Conversation, how: How) -> Iterator[str]:
+    def stream(self, conversation: Conversation, how: Sampling) -> Iterator[str]:
         """The answer to a prompt, piece by piece."""
         with asking(f"asking {self.model}"):
             request = self.request(conversation, how)
@@ -77,11 +57,18 @@ class HostedVoice:
                     if piece.choices and piece.choices[0].delta.content:
                         yield piece.choices[0].delta.content
 
-    def answers(self, conversations: Sequence[Conversation], how: How, bar: Bar) -> list[str]:
-        """The answers to these prompts, several asked at once."""
+    def answer(self, conversation: Conversation, how: Sampling) -> str:
+        """The whole answer."""
+        return "".join(self.stream(conversation, how)).strip()
+
+    def answers(
+        self, conversations: Sequence[Conversation], how: Sampling, progress: Progress | None = None
+    ) -> list[str]:
+        """The answer to each, several asked at once. One that fails ends it; those that came are kept in the ledger."""
         known = self.ledger.answers() if self.ledger else {}
         client = self.client  # opened by one thread
-        with bar(len(conversations), "answers") as advance, ThreadPoolExecutor(AT_ONCE) as pool:
+        bar = (progress or Progress()).bar(len(conversations), "answer")
+        with bar as advance, ThreadPoolExecutor(AT_ONCE) as pool:
             waiting = [pool.submit(self._answer, client, one, how, known) for one in conversations]
             try:
                 found = []
@@ -92,7 +79,7 @@ class HostedVoice:
                 pool.shutdown(wait=True, cancel_futures=True)
         return found
 
-    def _answer(self, client: Any, conversation: Conversation, how: How, known: dict[str, str]) -> str:
+    def _answer(self, client: Any, conversation: Conversation, how: Sampling, known: dict[str, str]) -> str:
         """One answer, of those known or of the model."""
         request = self.request(conversation, how)
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -100,16 +87,15 @@ class HostedVoice:
             return known[digest]
         with asking(f"asking {self.model}"):
             choices = client.chat.completions.create(**request).choices
-        answer = (choices[0].message.content or "") if choices else ""
+        answer = (choices[0].message.content or "").strip() if choices else ""
         if self.ledger is not None:
             self.ledger.keep(digest, answer)
         return answer
 
-    def request(self, conversation: Conversation, how: How) -> dict[str, Any]:
+    def request(self, conversation: Conversation, how: Sampling) -> dict[str, Any]:
         """The arguments of chat.completions.create. Servers other than OpenAI's know the older name of a limit."""
-        opening = conversation.turns[:1]
-        if self.system and not (opening and opening[0].role == "system"):
-            conversation = Conversation((*Conversation.asking("", self.system).turns[:1], *conversation.turns))
+        if self.system is not None and not any(turn.role == SYSTEM for turn in conversation.turns):
+            conversation = Conversation((Turn(SYSTEM, self.system), *conversation.turns))
         return {
             "model": self.model,
             "messages": conversation.messages,
@@ -119,14 +105,14 @@ class HostedVoice:
             "max_completion_tokens" if address() == OPENAI else "max_tokens": how.max_tokens,
         }
 
-    def said(self, conversations: Sequence[Conversation]) -> list[Said]:
+    def said(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> list[Said]:
         """Their answers' lengths alone: the API does not tell how likely they are."""
         each = ([one.turns[i].text for i in one.answers] for one in conversations)
         return [Said(math.nan, 0, answer_bytes(texts)) for texts in each]
 
-    def nll(self, texts: Sequence[str]) -> np.ndarray:
+    def nll(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """(N, 2) nats and tokens: NaN and 0."""
-        return np.tile([math.nan, 0.0], (len(texts), 1))
+        return np.array([[math.nan, 0.0]] * len(texts)).reshape(-1, 2)
 
     def count(self, conversation: Conversation) -> int:
         """Tokens of a prompt, as they are counted for its price."""

@@ -32,7 +32,9 @@ def model_of(backbone: object) -> str:
     """The name that the API knows: "gpt-4.1-mini" of "openai:gpt-4.1-mini". PlanError for several, or for none."""
     names = list(backbone) if isinstance(backbone, list | tuple) else [backbone]
     if len(names) > 1:
-        raise PlanError(f"A hosted model is fine-tuned alone, since each one costs money. Give one --backbone {PREFIX}….")
+        raise PlanError(
+            f"A hosted model is fine-tuned alone, since each one costs money. Give one --backbone {PREFIX}…."
+        )
     name = str(names[0]).removeprefix(PREFIX).strip()
     if not name:
         raise PlanError(f"{PREFIX} must be followed by the model's name, such as {PREFIX}gpt-4.1-mini.")
