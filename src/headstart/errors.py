@@ -45,10 +45,10 @@ class RegistryError(HeadstartError):
 class ServiceError(HeadstartError):
     """A hosted model's API refused, or cannot be reached."""
 
-    def __init__(self, message: str, *, passing: bool = False, refused: bool = False) -> None:
+    def __init__(self, message: str, *, passing: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.passing = passing  # the same request may succeed later
-        self.refused = refused  # the server answered that it did not do it
+        self.status = status  # of HTTP; None where no answer came
 
 
 class MissingExtraError(HeadstartError):

@@ -21,6 +21,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 GROWTH = 1.5  # of the pause, while nothing happens
 PATIENCE = 10  # looks in a row that may fail in passing
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+WRONG = frozenset({400, 404, 422})  # statuses of a request that will never do
 MARK = "headstart"  # in a job's metadata: the key of the ledger
 MOST_JOBS = 500  # that are looked through for one whose name was lost
 
@@ -108,8 +109,10 @@ def create(client: Any, order: Order, bought: Bought, ledger: Ledger) -> str:
                 **more,
             )
     except ServiceError as error:
-        if error.refused:  # there is no job, and the files may be what is wrong
-            ledger.write(creating=False, training_file="", validation_file="")
+        if error.status is not None and error.status < 500:  # there is no job
+            ledger.write(creating=False)
+        if error.status in WRONG:  # the files may be what is wrong
+            ledger.write(training_file="", validation_file="")
         raise
     return ledger.write(job=str(job.id), creating=False).job
 

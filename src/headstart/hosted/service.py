@@ -57,8 +57,8 @@ def asking(doing: str) -> Iterator[None]:
     try:
         yield
     except openai.OpenAIError as error:
-        refused = isinstance(error, openai.APIStatusError) and not _passing(error)
-        raise ServiceError(hidden(_explained(error, doing)), passing=_passing(error), refused=refused) from None
+        status = getattr(error, "status_code", None)
+        raise ServiceError(hidden(_explained(error, doing)), passing=_passing(error), status=status) from None
 
 
 def hidden(text: str) -> str:
