@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart import registry
+from headstart.data.describe import describe
 from headstart.data.labels import infer_task
-from headstart.data.read import Reading, describe, read
+from headstart.data.read import Reading, read
 from headstart.errors import DataError, HeadstartError
 
 ROWS = [

@@ -14,7 +14,8 @@ from PIL import Image
 from headstart import registry
 from headstart.data.boxes import annotation_of, is_scaled
 from headstart.data.dataset import Dataset
-from headstart.data.read import Reading, columns_to_choose, describe, read
+from headstart.data.describe import describe
+from headstart.data.read import Reading, columns_to_choose, read
 from headstart.errors import DataError
 from tests import boxes as forms
 from tests.boxes import FORMS, Scene, coco, paint, paint_all, scenes, voc, write, write_json

@@ -9,8 +9,9 @@ import pytest
 from headstart import registry
 from headstart.data.audit import audit
 from headstart.data.audit_sounds import script_of
+from headstart.data.describe import describe
 from headstart.data.labels import infer_task, spoken
-from headstart.data.read import Reading, describe, read
+from headstart.data.read import Reading, read
 from headstart.data.split import split
 from headstart.errors import DataError
 from headstart.modalities import waves

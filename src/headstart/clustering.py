@@ -14,7 +14,7 @@ from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.data.audit import audit
 from headstart.data.dataset import Dataset
-from headstart.data.read import describe
+from headstart.data.describe import describe
 from headstart.data.threads import in_threads
 from headstart.deploy import artifact
 from headstart.deploy.labelling import to_label

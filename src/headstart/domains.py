@@ -16,7 +16,8 @@ from headstart import registry
 from headstart.data.audit import Finding, audit, stripped
 from headstart.data.columns import NoColumnError
 from headstart.data.dataset import Dataset
-from headstart.data.read import Reading, describe
+from headstart.data.describe import describe
+from headstart.data.read import Reading
 from headstart.data.read import read as read_data
 from headstart.errors import DataError, PlanError, listed
 from headstart.problem import Problem, pose

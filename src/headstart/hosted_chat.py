@@ -7,7 +7,7 @@ question's answer. The API gives no likelihoods of given answers, so that only a
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,15 @@ from headstart.deploy.model import Model
 from headstart.deploy.predictions import table_bytes
 from headstart.engine.voice import Sampling
 from headstart.errors import DataError, PlanError, listed
-from headstart.evidence.base import Evidence, Score, Scores, TestResult
+from headstart.evidence import chats
+from headstart.evidence.base import Evidence, TestResult
+from headstart.evidence.chat_verdict import COMMONEST, UNTOUCHED
+from headstart.evidence.chats import ChatEvidence, measure_chat, rivals
+from headstart.evidence.hosted_verdict import hosted_claim
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record, library_versions
-from headstart.evidence.verdict import Measured, gain_of, verdict
-from headstart.evidence.weigh import MODEL, Scales, primary_first, weigh_systems
+from headstart.evidence.retrieval import TFIDF
+from headstart.evidence.weigh import MODEL, primary_first, weigh_systems
 from headstart.hosted.consent import agree
 from headstart.hosted.cost import counter_of, epochs_for, estimate, price_of
 from headstart.hosted.job import Order, tuned
@@ -42,15 +46,12 @@ from headstart.inductive import columns_of, scales_of, summarise
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
 from headstart.report.html import render
-from headstart.tasks.base import Metric, one_each
-from headstart.tasks.chat import Said, guess
+from headstart.tasks.base import one_each
 from headstart.wishes import Wishes
 
 LIKELIHOODS = ("perplexity", "bits_per_byte")  # metrics that the API's answers do not give
-NEAREST = "the answer to the nearest training question"
 HOW = Sampling()
 STRATEGY = "hosted"
-ADVICE = "Give more conversations, or leave the model as it is."
 
 
 def fit(
@@ -83,11 +84,11 @@ def fit(
             job = tuned(client, order, ledger, progress)
         with progress.step("evaluate"):
             systems = ask_all(client, job.fine_tuned_model, model, talks, ledger, progress)
-            y = one_each(talks.test)
-            scales = scales_of(problem, metrics, metric, seed)
-            evidence = weigh_systems(scales, y, systems, claim_of(model, scales, len(y)))
+            y, scales = one_each(talks.test), scales_of(problem, metrics, metric, seed)
+            chat = measure_chat(chats.Talks(train=talks.train, y=y, systems=systems, scales=scales))
+            evidence = weigh_systems(scales, y, systems, hosted_claim(len(y), scales.n_groups, chat.parroting))
     with progress.step("report"):
-        made = Made(problem=problem, talks=talks, order=order, job=job, systems=systems, evidence=evidence)
+        made = Made(problem=problem, talks=talks, order=order, job=job, systems=systems, chat=chat, evidence=evidence)
         record = tell(made, progress)
         fitted = assemble(made, record)
     if out is not None:
@@ -147,53 +148,15 @@ def ask_all(
     client: Any, fine_tuned: str, base: str, talks: Talks, ledger: Ledger, progress: Progress
 ) -> dict[str, np.ndarray]:
     """What every system answers to the test's prompts, (N,) of `Said` by name: asked once, after every choice."""
-    said = HostedVoice(base).said(talks.test)
 
     def asked(model: str) -> np.ndarray:
-        answers = HostedVoice(model, ledger=ledger, _client=client).answers(talks.prompts, HOW, progress)
-        return with_answers(said, answers)
+        voice = HostedVoice(model, ledger=ledger, _client=client)
+        each = zip(voice.said(talks.test), voice.answers(talks.prompts, HOW, progress), strict=True)
+        return one_each([replace(one, answer=answer) for one, answer in each])
 
-    return {
-        MODEL: asked(fine_tuned),
-        untouched(base): asked(base),
-        NEAREST: with_answers(said, nearest(talks.train, talks.test)),
-        "the commonest answer": guess(talks.train, talks.test),
-    }
-
-
-def untouched(base: str) -> str:
-    """The model as it was pretrained, for people."""
-    return f"{base}, untouched"
-
-
-def with_answers(said: list[Said], answers: list[str]) -> np.ndarray:
-    """(N,) of `Said`."""
-    return one_each([Said(one.nll, one.n_tokens, one.n_bytes, a) for one, a in zip(said, answers, strict=True)])
-
-
-def nearest(train: Any, test: Any) -> list[str]:
-    """For each test question, the answer to the training question that is nearest by TF-IDF."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit([one.question for one in train])
-    like = words.transform([one.question for one in test]) @ words.transform([one.question for one in train]).T
-    return [train[row].reference for row in like.toarray().argmax(axis=1)]
-
-
-def claim_of(base: str, scales: Scales, n: int) -> Any:
-    """Fine-tuning has paid where it is better than both the untouched model and the nearest question's answer."""
-
-    def claim(primary: Metric, scores: dict[str, Scores], differences: dict[str, Scores]) -> tuple[str, bool | None]:
-        def gain(rival: str) -> Score:
-            return gain_of(primary, differences[rival][primary.name])
-
-        rival = min((untouched(base), NEAREST), key=lambda name: gain(name).low)
-        difference = differences[rival][primary.name]
-        return verdict(
-            Measured(primary, scores[MODEL][primary.name], difference, rival, advice=ADVICE), n, scales.n_groups
-        )
-
-    return claim
+    own = asked(fine_tuned)
+    others = rivals(talks.train, one_each(talks.test), own, progress)
+    return {MODEL: own, UNTOUCHED: asked(base), **others}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +168,7 @@ class Made:
     order: Order
     job: Any  # openai.types.fine_tuning.FineTuningJob
     systems: dict[str, np.ndarray]  # name -> (N,) of Said
+    chat: ChatEvidence
     evidence: Evidence
 
     @property
@@ -226,11 +190,12 @@ def tell(made: Made, progress: Progress) -> Record:
         test=TestResult(
             y=one_each(made.talks.test),
             scores=systems[MODEL],
-            naive=systems["the commonest answer"],
-            classical=systems[NEAREST],
-            pretrained=systems[untouched(made.base)],
+            naive=systems[COMMONEST],
+            classical=systems[TFIDF],
+            pretrained=systems[UNTOUCHED],
         ),
         mistakes=(),
+        chat=made.chat,
         seconds=dict(progress.seconds),
         command=command(made),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -258,7 +223,7 @@ def plan_of(made: Made) -> Plan:
         strength=None,
         temperature=1.0,
         val_loss=None,
-        classical=NEAREST,
+        classical=TFIDF,
         seed=order.seed,
         reason=f"{order.model} fine-tuned at {address()} for {order.n_epochs} epochs",
         settings={"n_epochs": order.n_epochs, "suffix": order.suffix},
@@ -328,5 +293,5 @@ def answers_table(made: Made) -> pd.DataFrame:
         "input": [one.to_text() for one in made.talks.prompts],
         "label": [one.reference for one in made.talks.test],
     }
-    names = {MODEL: "prediction", untouched(made.base): "untouched", NEAREST: "nearest"}
-    return pd.DataFrame(asked | {short: [one.answer for one in made.systems[name]] for name, short in names.items()})
+    names = {MODEL: "prediction", **{name: name for name in made.systems if name != MODEL}}
+    return pd.DataFrame(asked | {names[name]: [one.answer for one in said] for name, said in made.systems.items()})

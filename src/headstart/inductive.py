@@ -274,7 +274,7 @@ def command(dataset: Dataset, metric: str, out: str | Path | None) -> str:
         return ""
     words = ["headstart", "fit", dataset.source, "--plan", str(Path(out or "") / "plan.json")]
     for name, value in dataset.overruled.items():
-        words += [f"--{name}", value]
+        words += [f"--{name}", *([] if name == "redact" else [value])]
     return shlex.join([*words, "--metric", metric])
 
 

@@ -21,7 +21,7 @@ from headstart.backbones.base import Backbone, Located
 from headstart.backbones.fetch import SOURCE_FILE
 from headstart.data.audit import audit
 from headstart.data.dataset import Dataset
-from headstart.data.read import describe
+from headstart.data.describe import describe
 from headstart.data.windows import windows
 from headstart.deploy import artifact
 from headstart.downstream import Trial, measure

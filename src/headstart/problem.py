@@ -13,7 +13,8 @@ from headstart.data.audit import Finding, audit
 from headstart.data.audit_splits import FEW_GROUPS, audit_splits
 from headstart.data.columns import ROWS
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.read import Reading, describe, read_beside
+from headstart.data.describe import describe
+from headstart.data.read import Reading, read_beside
 from headstart.data.read import read as read_data
 from headstart.data.split import split
 from headstart.errors import DataError, PlanError, listed
@@ -36,18 +37,23 @@ def read(
     group: str | None = None,
     time: str | None = None,
     modality: str | None = None,
+    system: str | None = None,
+    redact: bool = False,
 ) -> Dataset:
     """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
 
     What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
-    "classification", "multilabel", "regression" or "detection", `group` names the column whose values stay on one side
+    "classification", "multilabel", "regression", "detection", "transcription" or "chat", `group` names the column whose values stay on one side
     of every split (a patient, a speaker), `time` the column to split by; `modality` "tabular" takes whole rows as the
-    input, as is done anyway with a labelled table that holds no text and no picture. DataError says what was found and
+    input, as is done anyway with a labelled table that holds no text and no picture. In chat, `system` stands before
+    conversations that have no words of the system, and `redact` masks personal data. DataError says what was found and
     what is needed.
     """
     said = {"input": input, "label": label, "task": task, "group": group, "time": time, "modality": modality}
-    dataset = read_data(data, labels, reading=Reading(**said))
-    return replace(dataset, overruled={name: value for name, value in said.items() if value is not None})
+    said["system"] = system
+    dataset = read_data(data, labels, reading=Reading(**said, redact=redact))
+    overruled = {name: value for name, value in said.items() if value is not None}
+    return replace(dataset, overruled=overruled | ({"redact": ""} if redact else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +135,7 @@ def labelled(data: Any, progress: Progress) -> Dataset:
     return dataset
 
 
-def pair(data: Any, source: Any, progress: Progress, **said: str | None) -> tuple[Dataset, Dataset]:
+def pair(data: Any, source: Any, progress: Progress, **said: Any) -> tuple[Dataset, Dataset]:
     """(target, source) as tables of rows whose label has one name; what is a Dataset already stays as it is.
 
     `said` has keywords of `read`; `label` and `task` are for both, all else is for the target. DataError when the

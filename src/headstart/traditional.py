@@ -11,7 +11,7 @@ import numpy as np
 from headstart import registry
 from headstart.data.audit import class_counts
 from headstart.data.dataset import Dataset
-from headstart.data.read import describe
+from headstart.data.describe import describe
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model

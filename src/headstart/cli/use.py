@@ -214,7 +214,7 @@ def evaluate(
 ) -> None:
     """Measure the model of RUN on labelled DATA (on its test split, where it has one)."""
     from headstart import load
-    from headstart.data.read import describe
+    from headstart.data.describe import describe
 
     progress = screen(as_json or quiet)
     model = load(run, backbone)

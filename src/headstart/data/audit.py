@@ -4,7 +4,7 @@ A check is a function from one `State` to the next: it may leave rows out, mend 
 write it and name it in `_checks`. A given test split is never changed for the sake of train: its copies, conflicts and
 classes that train lacks stay. Only what cannot be scored leaves it, an item that cannot be read or has no label, and
 spaces around its labels are taken off. Boxes are looked at in audit_boxes.py, sounds and transcripts in
-audit_sounds.py, and how the splits fit one another in audit_splits.py.
+audit_sounds.py, conversations in audit_chat.py, and how the splits fit one another in audit_splits.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from headstart import registry
 from headstart.data.audit_boxes import checks_of_boxes, checks_of_objects
+from headstart.data.audit_chat import checks_of_copies, checks_of_turns
 from headstart.data.audit_sounds import checks_of_sounds, checks_of_transcripts
 from headstart.data.audit_state import (
     FEW_IN_CLASS,
@@ -30,7 +31,7 @@ from headstart.data.audit_state import (
 )
 from headstart.data.columns import ROWS
 from headstart.data.dataset import Dataset
-from headstart.data.labels import TRANSCRIPTION
+from headstart.data.labels import CHAT, TRANSCRIPTION
 from headstart.data.threads import in_threads
 from headstart.errors import DataError, listed
 from headstart.progress import Progress
@@ -56,7 +57,7 @@ def audit(dataset: Dataset, progress: Progress) -> Audited:
 
     rows = pd.DataFrame(_examine(dataset, progress), columns=["digest", "problem", "remarks"], dtype=object)
     rows["split"] = pd.Series(dataset.column("split"), dtype=object)
-    if dataset.task:
+    if dataset.task and dataset.task != CHAT:
         labels = [comparable(label, dataset.task) for label in dataset.column("label")]
         rows["label"] = pd.Series(labels, dtype=float if dataset.task == "regression" else object)
     state = State(dataset=dataset, rows=rows)
@@ -77,7 +78,7 @@ def _examine(dataset: Dataset, progress: Progress) -> list[tuple[str, str | None
     """(digest, problem, remarks) of every item, in order."""
     modality = registry.modality(dataset.modality)
     inputs = dataset.table["input"]  # lazy: each thread reads only the items it is at
-    with progress.bar(len(dataset), modality.noun[1]) as advance:
+    with progress.bar(len(dataset), dataset.nouns[1]) as advance:
         examined = in_threads(modality.examine, inputs, advance)
     return [(one.digest, one.problem, one.remarks) for one in examined]
 
@@ -91,6 +92,8 @@ def _checks(task: str | None) -> list[Callable[[State], State]]:
     if task == "detection":
         labels = [_unreadable, _missing_labels, _spaced_labels, *checks_of_boxes(), _test_split]
         return [*labels, _conflicts, _duplicates, _leaks, *checks_of_objects(), _too_few]
+    if task == CHAT:
+        return [_unreadable, *checks_of_turns(), _test_split, *checks_of_copies(), _too_few]
     if task == TRANSCRIPTION:
         spoken = [_unreadable, _missing_labels, _test_split, _conflicts, _duplicates, _leaks]
         return [*spoken, *checks_of_transcripts(), _too_few]

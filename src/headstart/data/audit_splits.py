@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from headstart import registry
 from headstart.data.audit import class_counts
 from headstart.data.audit_state import N_EXAMPLES, Finding, names_in
 from headstart.data.dataset import SPLITS, Dataset
@@ -68,12 +67,11 @@ def _unseen_classes(dataset: Dataset) -> Iterator[Finding]:
     n_test = sum(splits[row] == "test" for row in rows)
     count = "Their objects are counted as missed" if dataset.task == "detection" else "Counted as errors"
     errors = f"{count} in test: {_count(dataset, n_test)}." if n_test else "The score does not cover this."
-    describe = registry.modality(dataset.modality).describe
     yield Finding(
         kind="unseen class",
         severity="warning",
         text=f"In {_joined(where)} but not in train, so never predicted: {listed(counts)}. {errors}",
-        examples=tuple(describe(dataset.table[row]["input"]) for row in rows[:N_EXAMPLES]),
+        examples=tuple(dataset.named(row) for row in rows[:N_EXAMPLES]),
     )
 
 
@@ -110,7 +108,7 @@ def _groups(dataset: Dataset, n: int) -> str:
 
 def _count(dataset: Dataset, n: int) -> str:
     """'1 text', '3 texts'."""
-    return f"{n:,} {registry.modality(dataset.modality).noun[int(n != 1)]}"
+    return f"{n:,} {dataset.nouns[int(n != 1)]}"
 
 
 def _joined(names: Sequence[str]) -> str:

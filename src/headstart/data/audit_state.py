@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from headstart import registry
 from headstart.data.boxes import Annotation, annotation_of, label_of
 from headstart.data.dataset import SPLITS, Dataset
 
@@ -102,13 +101,12 @@ class State:
 
     def count(self, n: int) -> str:
         """'1 text', '3 texts'."""
-        return f"{n:,} {registry.modality(self.dataset.modality).noun[int(n != 1)]}"
+        return f"{n:,} {self.dataset.nouns[int(n != 1)]}"
 
     def found(self, kind: str, severity: str, text: str, about: pd.Series | None = None) -> State:
         """With one more finding, about the rows where the mask `about` is true."""
-        describe = registry.modality(self.dataset.modality).describe
         first = () if about is None else self.rows.index[about][:N_EXAMPLES].tolist()
-        examples = tuple(describe(self.dataset.table[row]["input"]) for row in first)
+        examples = tuple(self.dataset.named(row) for row in first)
         new = Finding(kind=kind, severity=severity, text=text, examples=examples)
         return replace(self, findings=(*self.findings, new))
 

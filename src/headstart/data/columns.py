@@ -58,7 +58,7 @@ def choose(
         if name:
             check_column(raw, name, option)
     notes: list[str] = []
-    split = _split_column(raw, notes) if raw.splits is None else None
+    split = split_column(raw, notes) if raw.splits is None else None
     others = {name for name in (group, time, split) if name}
     label = raw.label if label is None else label
     _check_apart({"input": input or raw.input, "label": label, "group": group})
@@ -160,7 +160,7 @@ def _check_apart(named: dict[str, str | None]) -> None:
             options[name] = option
 
 
-def _split_column(raw: Raw, notes: list[str]) -> str | None:
+def split_column(raw: Raw, notes: list[str]) -> str | None:
     """The column "split", if its values are usual names of splits."""
     name = next((name for name in raw.columns if name.lower() == "split"), None)
     if name is None:

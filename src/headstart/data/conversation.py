@@ -8,7 +8,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.data.dataset import Dataset
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 ROLES = (SYSTEM, USER, ASSISTANT)
@@ -58,6 +61,16 @@ class Conversation:
         """The positions of the assistant's turns."""
         return tuple(i for i, turn in enumerate(self.turns) if turn.role == ASSISTANT)
 
+    @property
+    def said(self) -> list[str]:
+        """The assistant's turns, in order."""
+        return [self.turns[i].text for i in self.answers]
+
+    @property
+    def first_question(self) -> str:
+        """The user's first words; "" where there are none."""
+        return next((turn.text for turn in self.turns if turn.role == USER), "")
+
     def before(self, position: int) -> Conversation:
         """What was said before the turn at `position`."""
         return Conversation(self.turns[:position])
@@ -77,3 +90,9 @@ class Conversation:
     def question(self) -> str:
         """The user's words before it."""
         return next((t.text for t in reversed(self.turns[: self.asked]) if t.role == USER), "")
+
+
+def to_messages(dataset: Dataset) -> str:
+    """The conversations of a chat data set as JSON lines, {"messages": […]} each: what hosted models are tuned on."""
+    lines = ('{"messages": ' + stored + "}" for stored in dataset.inputs)
+    return "".join(f"{line}\n" for line in lines)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart import registry
+from headstart.data.conversation import Conversation
+
 if TYPE_CHECKING:
     import datasets
 
@@ -18,9 +21,10 @@ SPLITS = ("train", "val", "test")
 class Dataset:
     """N examples, in a table with these columns:
 
-    `input`  the raw item as its modality stores it (a text; for a picture or a sound a struct of `path` and `bytes`)
-    `label`  str (one label, or what is said), list of str (several labels), float (a number) or a struct of boxes (see
-             boxes.py); absent when there are no labels
+    `input`  the raw item as its modality stores it (a text; for a picture or a sound a struct of `path` and `bytes`);
+             in chat a whole conversation as JSON (see conversation.py)
+    `label`  str (one label, or what is said), list of str (several labels, or a conversation's answers), float (a
+             number) or a struct of boxes (see boxes.py); absent when there are no labels
     `split`  "train", "val", "test", or "" where none was given
     `group`  str, absent unless asked for: examples of one group stay on one side of every split
     `stated` [width, height] of the picture as its annotations state it, None where they do not; absent without boxes
@@ -31,7 +35,7 @@ class Dataset:
     modality: str
     task: (
         str | None
-    )  # "classification", "multilabel", "regression", "detection", "transcription", or None without labels
+    )  # "classification", "multilabel", "regression", "detection", "transcription", "chat", or None without labels
     name: str  # for titles and folder names: "reviews"
     source: str  # where it came from, for people: a path, or "3,771 texts in memory"
     input_name: str | None = None  # the column that the items stood in; None where the data are the items themselves
@@ -49,6 +53,17 @@ class Dataset:
     def column(self, name: str) -> list[Any]:
         """All N values of a column, as Python objects."""
         return self.table[name][:]
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """What one of the examples is called, and what several are: ("text", "texts")."""
+        return ("conversation", "conversations") if self.task == "chat" else registry.modality(self.modality).noun
+
+    def named(self, row: int) -> str:
+        """What people recognise the example at `row` by."""
+        item = self.table[row]["input"]
+        question = Conversation.from_text(item).first_question if self.task == "chat" else item
+        return registry.modality(self.modality).describe(question)
 
     @property
     def inputs(self) -> list[Any]:

@@ -23,7 +23,7 @@ _POINT_ZERO = re.compile(r"\.0+(?=\s*$)")
 _MANY_INTEGERS = 20  # more different whole numbers than this are a quantity …
 _MANY_INTEGERS_SHARE = 0.05  # … if they are also more than this share of the examples
 _FREE_TEXT_SHARE = 0.9
-DETECTION, TRANSCRIPTION = "detection", "transcription"
+DETECTION, TRANSCRIPTION, CHAT = "detection", "transcription", "chat"
 TRANSCRIPT_NAMES = (  # of columns that hold, beside a sound, what is said in it; best first
     *("transcript", "transcription", "normalized_text", "normalised_text", "sentence", "text"),
     *("utterance", "words"),
@@ -278,4 +278,4 @@ _AS_TASK: dict[str, Callable[[_Seen, list[str]], list[Any]]] = {
     "regression": _as_numbers,
     TRANSCRIPTION: _as_transcripts,
 }
-TASKS = ("classification", "multilabel", "regression", DETECTION, TRANSCRIPTION)
+TASKS = ("classification", "multilabel", "regression", DETECTION, TRANSCRIPTION, CHAT)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from headstart import registry
 from headstart.data import boxes
 from headstart.data.annotations import read_annotated_file, read_annotated_folder
 from headstart.data.box_tables import Wish, with_boxes
 from headstart.data.columns import ROWS, Roles, choose
-from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.dataset import Dataset
+from headstart.data.dialogues import read_dialogue_file, read_dialogue_folder
 from headstart.data.folders import item_suffixes, read_folder
-from headstart.data.labels import DETECTION, TRANSCRIPTION, Labels, infer_task, is_missing_label
+from headstart.data.labels import CHAT, DETECTION, TRANSCRIPTION, Labels, infer_task, is_missing_label
 from headstart.data.objects import from_hub, from_object, is_hub_id
 from headstart.data.raw import Raw, is_missing, printable, split_name
+from headstart.data.read_chat import ChatWish, as_chat
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.data.threads import in_threads
 from headstart.data.transcripts import read_spoken_folder
@@ -42,17 +41,19 @@ class Reading:
 
     input: str | None = None  # the column with the texts, pictures or sounds
     label: str | None = None  # the column with the labels; "" takes none
-    task: str | None = None  # "classification", "multilabel", "regression", "detection" or "transcription"
+    task: str | None = None  # "classification", "multilabel", "regression", "detection", "transcription" or "chat"
     group: str | None = None  # the column that must not be torn apart by the split: a patient, a speaker
     time: str | None = None  # the column to split by: numbers or dates
     modality: str | None = None  # "tabular": whole rows are the input, even where a column holds texts
+    system: str | None = None  # chat: the system's words where a conversation has none of its own
+    redact: bool = False  # chat: mask e-mail addresses, telephone numbers and other personal data
 
 
 def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Dataset:
     """Any source as a `Dataset`.
 
     `data` is a path (folder of class folders; pictures with boxes: COCO, Pascal VOC, YOLO; recordings
-    with transcripts: Common Voice, LibriSpeech, LJSpeech; CSV, TSV, JSON, JSONL,
+    with transcripts: Common Voice, LibriSpeech, LJSpeech; dialogues: .txt, chatterbot's YAML; CSV, TSV, JSON, JSONL,
     Parquet, .npz, saved `datasets`), a hub id, or an object (list, array of pictures (N, H, W[, C]), pandas, dict of
     columns, `datasets`); `labels` has one value an example where the data carry none. DataError when they cannot be
     read or do not say what to learn.
@@ -62,7 +63,9 @@ def read(data: Any, labels: Any = None, *, reading: Reading = Reading()) -> Data
     raw = _from_path(data, reading) if isinstance(data, (str, os.PathLike)) else from_object(data)
     if labels is not None:
         raw = raw.with_labels(labels)
-    elif (table := _with_boxes(raw, reading)) is not raw:
+    if (chat := _as_chat(raw, reading)) is not None:
+        return _dataset(*chat, replace(reading, task=CHAT))
+    if labels is None and (table := _with_boxes(raw, reading)) is not raw:
         raw, reading = table, replace(reading, input=None, label=None)
     roles = choose(
         raw,
@@ -97,67 +100,21 @@ def read_beside(data: Any, source: Dataset, reading: Reading = Reading()) -> Dat
 def columns_to_choose(data: str | os.PathLike[str]) -> list[str]:
     """The columns of a table file, or of a folder with tables; [] where the layout says what is what."""
     raw = _from_path(data, Reading())
-    return [] if raw.input else list(raw.columns)
+    return [] if raw.input or as_chat(raw, ChatWish()) else list(raw.columns)
 
 
-def describe(dataset: Dataset) -> str:
-    """One line on what was read: how many of what, from where, which labels, which splits."""
-    noun = registry.modality(dataset.modality).noun[len(dataset) != 1]
-    where = "in memory" if dataset.source.endswith(" in memory") else f"from {dataset.source}"
-    column = f" (column {dataset.input_name!r})" if dataset.input_name else ""
-    parts = [f"{dataset.name}: {len(dataset):,} {noun} {where}{column}", _labels_line(dataset)]
-    splits = Counter(dataset.column("split"))
-    given = [f"{name} {splits[name]:,}" for name in SPLITS if splits[name]]
-    if given and splits[""]:
-        given.append(f"no split {splits['']:,}")
-    return "; ".join([*parts, ", ".join(given) or "no split given"])
-
-
-def _labels_line(dataset: Dataset) -> str:
-    if dataset.task is None:
-        return "no labels"
-    labels = [label for label in dataset.column("label") if label is not None]
-    n_missing = len(dataset) - len(labels)
-    missing = f", {n_missing:,} missing" if n_missing else ""
-    if dataset.task == "regression":
-        low, middle, high = (f"{float(value):g}" for value in np.quantile(labels, [0, 0.5, 1]))
-        return f"a number in {dataset.label_name!r} (min {low}, median {middle}, max {high}{missing})"
-    if dataset.task == DETECTION:
-        return _boxes_line(labels) + missing
-    if dataset.task == TRANSCRIPTION:
-        return f"{_transcripts_line(labels)} in {dataset.label_name!r}{missing}"
-    several = dataset.task == "multilabel"
-    counts = Counter(name for label in labels for name in label) if several else Counter(labels)
-    how_many = f"{'several labels' if several else 'one label'} of {len(counts)}"
-    return f"{how_many} in {dataset.label_name!r} ({_largest(counts)}{missing})"
-
-
-def _largest(counts: Counter[str]) -> str:
-    """ "good 12, bad 7": the three largest classes."""
-    rest = f", … {len(counts) - 3} more" if len(counts) > 3 else ""
-    return ", ".join(f"{name} {n:,}" for name, n in counts.most_common(3)) + rest
-
-
-def _transcripts_line(labels: Sequence[str]) -> str:
-    """ "transcripts of 788 words, 25 characters (ન, ર, ત, … 22 more)"; only letters and digits stand alone."""
-    words = sum(len(label.split()) for label in labels)
-    counts = Counter(character for label in labels for character in label if character != " ")
-    alone = [character for character, _ in counts.most_common() if character.isalnum()]
-    shown = sorted(alone, key=str.isdigit)[:3]  # letters first
-    rest = f", … {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
-    characters = f"{len(counts)} character{'s' * (len(counts) != 1)}"
-    return f"transcripts of {words:,} word{'s' * (words != 1)}, {characters} ({', '.join(shown)}{rest})"
-
-
-def _boxes_line(labels: Sequence[Any]) -> str:
-    """ "4,886 boxes of 3 classes (…), 2 images without boxes"."""
-    counts = Counter(name for label in labels for name in boxes.annotation_of(label).counted)
-    n_boxes = sum(len(label["boxes"]) for label in labels)
-    n_ignored, n_empty = n_boxes - counts.total(), sum(not label["boxes"] for label in labels)
-    line = f"{n_boxes:,} box{'es' * (n_boxes != 1)} of {len(counts)} class{'es' * (len(counts) != 1)}"
-    line += f" ({_largest(counts)})" if counts else ""
-    line += f", {n_ignored:,} of them ignored" if n_ignored else ""
-    return line + (f", {n_empty:,} image{'s' * (n_empty != 1)} without boxes" if n_empty else "")
+def _as_chat(raw: Raw, reading: Reading) -> tuple[Raw, Roles] | None:
+    """Conversations, or None; DataError where they were not found and the user says something of them."""
+    rules = tuple(name for name in (reading.group, reading.time) if name)
+    said = {name: getattr(reading, name) for name in ("input", "label", "task", "system", "redact")}
+    chat = None if reading.modality else as_chat(raw, ChatWish(**said, rules=rules))
+    if chat is None and (reading.redact or reading.system):
+        option = "redact" if reading.redact else "system"
+        raise DataError(
+            f"--{option} is for conversations, and {raw.source or 'the data'} was not recognised as such. "
+            "Pass --task chat, or leave it out."
+        )
+    return chat
 
 
 def _with_boxes(raw: Raw, reading: Reading) -> Raw:
@@ -173,10 +130,14 @@ def _from_path(data: str | os.PathLike[str], reading: Reading) -> Raw:
     path = Path(text).expanduser()
     _check_names([text])
     boxed = reading.task in (None, DETECTION) and reading.modality is None
+    asked = reading.task == CHAT
+    chatty = reading.task in (None, CHAT) and reading.modality is None and reading.label != ""
     if path.is_dir():
-        return (read_annotated_folder(path) if boxed else None) or read_spoken_folder(path) or read_folder(path)
+        found = (read_annotated_folder(path) if boxed else None) or (None if asked else read_spoken_folder(path))
+        return found or (read_dialogue_folder(path, asked) if chatty else None) or read_folder(path)
     if path.is_file():
-        return (read_annotated_file(path) if boxed else None) or _from_file(path)
+        found = (read_annotated_file(path) if boxed else None) or (read_dialogue_file(path, asked) if chatty else None)
+        return found or _from_file(path)
     known = table_suffix(path) is not None or path.suffix.lower() in item_suffixes()
     if isinstance(data, str) and is_hub_id(text) and not known:
         return from_hub(text)
@@ -247,6 +208,8 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
 
 def _labels(values: Sequence[Any], roles: Roles, task: str | None) -> Labels:
     """The task, and the labels as it takes them. DataError for transcripts of what nobody can hear."""
+    if task == CHAT:
+        return Labels(CHAT, list(values), ())
     if task == TRANSCRIPTION and roles.modality != "audio":
         nouns = registry.modality(roles.modality).noun[1]
         raise DataError(
@@ -292,7 +255,7 @@ def _label_feature(task: str) -> Any:
     from datasets import Value
 
     known = {"classification": Value("string"), "multilabel": [Value("string")], "regression": Value("float64")}
-    known[TRANSCRIPTION] = Value("string")
+    known |= {TRANSCRIPTION: Value("string"), CHAT: [Value("string")]}
     return boxes.feature() if task == DETECTION else known[task]
 
 

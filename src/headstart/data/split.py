@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.data.audit_state import names_in
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.data.labels import DETECTION, TRANSCRIPTION
+from headstart.data.labels import CHAT, DETECTION, TRANSCRIPTION
 from headstart.errors import DataError, PlanError, listed
 
 _ALL = ("train", "val", "train", "test", "train")  # 60/20/20: every fifth example of a class goes the same way
@@ -84,7 +84,7 @@ def _how(dataset: Dataset, seed: int) -> str:
     if dataset.has("time"):
         return "split by time: the first 60 % train, the next 20 % val, the last 20 % test"
     by = "the rarest class in each" if dataset.task == DETECTION else repr(dataset.label_name)
-    apart = dataset.task == TRANSCRIPTION and not any(_recurring(dataset.column("label")))
+    apart = dataset.task == CHAT or (dataset.task == TRANSCRIPTION and not any(_recurring(dataset.column("label"))))
     stratified = f", stratified by {by}" if dataset.task and not apart else ""
     groups = f", {len(set(dataset.column('group'))):,} groups kept whole" if dataset.has("group") else ""
     return f"split 60/20/20 into train, val and test{stratified}{groups} (seed {seed})"
@@ -101,7 +101,7 @@ def _divided(dataset: Dataset, rows: np.ndarray, pattern: Sequence[str], seed: i
         found = _by_stratum(_strata(dataset, rows), pattern, seed)
     lacking = [name for name in SPLITS if name in pattern and name not in found]
     if lacking:
-        by = "times" if dataset.has("time") else "groups" if dataset.has("group") else "examples of each class"
+        by = "times" if dataset.has("time") else "groups" if dataset.has("group") else _kinds(dataset)
         raise DataError(
             f"{len(rows):,} examples cannot be divided into {', '.join(dict.fromkeys(pattern))}: {listed(lacking)} "
             f"would be empty, as there are too few different {by}. Give more data, or a column "
@@ -110,9 +110,13 @@ def _divided(dataset: Dataset, rows: np.ndarray, pattern: Sequence[str], seed: i
     return found
 
 
+def _kinds(dataset: Dataset) -> str:
+    return dataset.nouns[1] if dataset.task == CHAT else "examples of each class"
+
+
 def _strata(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """Stratum (n,) int64 of each row: its class, its rarest label, or its tenth of the numbers."""
-    if dataset.task is None:
+    if dataset.task in (None, CHAT):
         return np.zeros(len(rows), dtype=np.int64)
     values = dataset.column("label")
     labels = [values[row] for row in rows]

@@ -15,16 +15,18 @@ from headstart.backbones.base import Provenance
 from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
 from headstart.deploy.forecasts import Seer
-from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
+from headstart.deploy.model import Model
+from headstart.deploy.saved import BACKBONE, CLASSICAL, HEAD, TABLE
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Recognizer
+from headstart.engine.talker import Talker
 from headstart.errors import RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
 from headstart.evidence.plan import Plan
 from headstart.evidence.sliding import Sliding
-from headstart.hosted.voice import HostedTalker
+from headstart.hosted.voice import KIND, HostedTalker
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead
 
@@ -82,7 +84,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
-    detector = recognizer = seer = None
+    detector = recognizer = seer = talker = None
     head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
     tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
     changes = Changes(tensors) if tensors else None
@@ -91,6 +93,10 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         changes = None
     if card.get("seer") is not None:
         seer = Seer.restore(card["seer"], head, changes)
+        changes = None
+    if card.get("talker") is not None:
+        hosted = card["talker"].get("kind") == KIND
+        talker = HostedTalker.restore(card["talker"]) if hosted else Talker.restore(card["talker"], changes)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)
@@ -110,7 +116,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         detector=detector,
         recognizer=recognizer,
         seer=seer,
-        talker=HostedTalker.restore(card["talker"]) if card.get("talker") else None,
+        talker=talker,
         stages=tuple(card["stages"]),
         changes=changes,
         classical=classical,

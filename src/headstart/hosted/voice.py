@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from headstart.data.conversation import SYSTEM, Conversation, Turn
-from headstart.engine.voice import Sampling
+from headstart.engine.voice import Sampling, Voice
 from headstart.hosted.cost import counter_of
 from headstart.hosted.ledger import Ledger
 from headstart.hosted.service import OPENAI, address, asking, connect
 from headstart.progress import Progress
 from headstart.tasks.chat import Said, answer_bytes
 
+KIND = "hosted"  # of what a run keeps of a language model
 AT_ONCE = 8  # requests
 CONTEXT = 128_000  # tokens: of OpenAI's models that can be tuned; what is too long elsewhere is refused by the server
 
@@ -119,6 +120,9 @@ class HostedVoice:
         return counter_of(self.model).conversation(conversation)
 
 
+AnyVoice = Voice | HostedVoice
+
+
 @dataclass(frozen=True, kw_only=True)
 class HostedTalker:
     """What a run keeps of a hosted model: names, no weights and no key.
@@ -137,13 +141,17 @@ class HostedTalker:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"kind": "hosted", **asdict(self), "files": list(self.files)}
+        return {"kind": KIND, **asdict(self), "files": list(self.files)}
 
     @classmethod
-    def restore(cls, saved: dict[str, Any]) -> HostedTalker:
+    def restore(cls, saved: Mapping[str, Any]) -> HostedTalker:
         """The inverse of `to_json`."""
         return cls(**{**{k: v for k, v in saved.items() if k != "kind"}, "files": tuple(saved["files"])})
 
+    @property
+    def changes(self) -> None:
+        """What was learnt is not here."""
+
     def network(self, backbone: object = None) -> HostedVoice:
-        """The tuned model, ready to talk."""
+        """The tuned model, ready to talk; it needs no backbone."""
         return HostedVoice(self.tuned, self.system)

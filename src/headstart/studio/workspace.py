@@ -20,7 +20,8 @@ from pathlib import Path
 from headstart import transfer
 from headstart.data.archive import unpack
 from headstart.data.dataset import Dataset
-from headstart.data.read import columns_to_choose, describe
+from headstart.data.describe import describe
+from headstart.data.read import columns_to_choose
 from headstart.deploy import artifact, examples
 from headstart.deploy.bundle import bundle
 from headstart.deploy.model import Model
