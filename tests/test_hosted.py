@@ -479,3 +479,19 @@ def test_names_of_hosted_models() -> None:
         model_of(["openai:a", "minilm"])
     with pytest.raises(HeadstartError, match="from 1 to 50"):
         HostedWishes(n_epochs=0)
+
+
+def test_a_run_predicts_and_is_measured_on_new_chats(shop: Service, chats: Dataset) -> None:
+    model = fit(chats)
+    assert model.predict(["where is the red boat?"]) == [truth("where is the red boat?")]
+    new = [talk(f"old {noun}") for noun in NOUNS]
+    columns = {
+        "input": [one.to_text() for one in new],
+        "label": [[one.turns[i].text for i in one.answers] for one in new],
+        "split": ["test"] * len(new),
+    }
+    found = model.evaluate(replace(chats, table=datasets.Dataset.from_dict(columns)))
+    assert found.n == len(new)
+    assert found.metrics["token_f1"].value == pytest.approx(1)
+    assert "perplexity" not in found.metrics
+    model.voice().client.close()  # type: ignore[union-attr]

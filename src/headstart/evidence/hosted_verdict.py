@@ -12,7 +12,11 @@ from headstart.evidence.weigh import MODEL, Claim
 from headstart.tasks.base import Metric
 
 ADVICE = "Give more conversations, or leave the model as it is."
-RIVALS = {UNTOUCHED: "the untouched model", TFIDF: f"the {TFIDF}", MINILM: f"the {MINILM}"}
+RIVALS = {
+    UNTOUCHED: "the untouched model",
+    TFIDF: "the nearest question's answer by TF-IDF",
+    MINILM: "the nearest question's answer by MiniLM",
+}
 
 
 def hosted_claim(n: int, n_groups: int | None, parroting: Parroting | None) -> Claim:
