@@ -31,6 +31,7 @@ class Encoded:
 
     ids: tuple[int, ...]  # (T,)
     learnt: tuple[int, ...]  # positions of the tokens of answers, the end of each turn among them; never 0
+    whole: int = 0  # tokens before it was cut
     lost: int = 0  # tokens of answers that were cut off
 
 
@@ -115,7 +116,8 @@ class Dialogue:
             if position and any(low <= start and end <= high and start < end for low, high in known)
         ]
         kept = tuple(position for position in learnt if position < self.max_tokens)
-        return Encoded(tuple(tokens["input_ids"][: self.max_tokens]), kept, lost=len(learnt) - len(kept))
+        ids = tokens["input_ids"]
+        return Encoded(tuple(ids[: self.max_tokens]), kept, whole=len(ids), lost=len(learnt) - len(kept))
 
     def _span(self, conversation: Conversation, position: int, whole: str) -> tuple[int, int] | None:
         """Where the answer at `position` stands in the whole, its end of turn included.

@@ -1,7 +1,7 @@
 """Teach a language model conversations, and say how likely answers are; its own head foretells the next token.
 
-Only the states before tokens of answers meet the head, a few hundred at a time, so that logits over the vocabulary never
-fill the memory; their gradient is taken on the spot (as Liger does, Hsu et al. 2024, arXiv:2410.10989).
+Only the states before tokens of answers meet the head, a few hundred at a time, so that logits over the vocabulary
+never fill the memory; their gradient is taken on the spot (as Liger does, Hsu et al. 2024, arXiv:2410.10989).
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class TokenLearner(HeadLearner):
 
 @torch.inference_mode()
 def nll_of(backbone: CausalLm, cut: int, dialogues: Dialogues, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(n, 2): nats of its answers and tokens of them, of each conversation at `rows`, above a cut whose outputs are kept.
+    """(n, 2): nats of its answers and how many tokens they are, of each conversation at `rows`.
+
+    The stages below the cut are not run, but read from what is kept.
 
     In the arithmetic of training, so that what is compared on validation is what was trained.
     """

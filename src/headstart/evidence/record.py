@@ -80,6 +80,11 @@ class Record:
     utterances: tuple[Utterance, ...] = ()  # those with the most errors
     chat: ChatEvidence | None = None  # of a chatbot, beside its metrics
 
+    @property
+    def hosted(self) -> bool:
+        """Whether the network is run by others, so that its size and its weights are not known."""
+        return self.provenance is not None and not self.provenance.sha256
+
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
         return {

@@ -156,6 +156,8 @@ def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
 
 
 def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Markup]]:
+    if not provenance.sha256:
+        return [("Backbone", provenance.name), ("Where", provenance.source), ("Its licence", provenance.licence)]
     strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
     ships_classical = plan.ships == "classical"
     strength = [] if plan.strength is None else [("Strength of regularisation", f"{plan.strength:.3g}")]

@@ -71,8 +71,12 @@ class Chat(Task):
         return cls()
 
     def encode(self, labels: Sequence[str]) -> np.ndarray:
-        """Conversations (N,) of the column `input`, as stored: answers alone do not say what was asked."""
+        """Conversations (N,) as stored: answers alone do not say what was asked."""
         return one_each([Conversation.from_text(stored) for stored in labels])
+
+    def truth(self, inputs: Sequence[str], labels: Sequence[Any]) -> np.ndarray:
+        """The inputs hold the whole conversations."""
+        return self.encode(inputs)
 
     def naive(self, y: np.ndarray, n: int) -> np.ndarray:
         """The answer that was given most often in train, n times, without probabilities; `guess` has some."""
