@@ -41,7 +41,7 @@ from headstart.hosted.offer import Talks, offer
 from headstart.hosted.rules import prepare
 from headstart.hosted.service import address, connect
 from headstart.hosted.voice import HostedTalker, HostedVoice
-from headstart.hosted.wishes import PREFIX, model_of
+from headstart.hosted.wishes import PREFIX, STRATEGY, model_of
 from headstart.inductive import columns_of, scales_of, summarise
 from headstart.problem import Problem, pose
 from headstart.progress import Progress
@@ -51,7 +51,6 @@ from headstart.wishes import Wishes
 
 LIKELIHOODS = ("perplexity", "bits_per_byte")  # metrics that the API's answers do not give
 HOW = Sampling()
-STRATEGY = "hosted"
 
 
 def fit(

@@ -23,6 +23,7 @@ from headstart.evidence.mishearings import SpeechEvidence, Utterance
 from headstart.evidence.plan import Plan
 from headstart.evidence.sides import Sides
 from headstart.evidence.slips import Slip
+from headstart.hosted.wishes import STRATEGY
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import LinearTask, Task
 
@@ -83,7 +84,7 @@ class Record:
     @property
     def hosted(self) -> bool:
         """Whether the network is run by others, so that its size and its weights are not known."""
-        return self.provenance is not None and not self.provenance.sha256
+        return self.plan.strategy == STRATEGY
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from headstart.errors import PlanError
 
+STRATEGY = "hosted"  # what a plan calls it
 PREFIX = "openai:"  # how a hosted backbone is named: "openai:gpt-4.1-mini"
 
 

@@ -17,6 +17,7 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
+from headstart.hosted.wishes import STRATEGY
 from headstart.report import boxes, columns, domains, forecasts, frozen, outcomes, plots, transcripts
 from headstart.report.page import fill, sentence
 from headstart.tasks.base import LinearTask
@@ -156,7 +157,7 @@ def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
 
 
 def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Markup]]:
-    if not provenance.sha256:
+    if plan.strategy == STRATEGY:
         return [("Backbone", provenance.name), ("Where", provenance.source), ("Its licence", provenance.licence)]
     strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
     ships_classical = plan.ships == "classical"
