@@ -18,7 +18,7 @@ import openai
 import pytest
 
 import headstart
-from headstart.data.conversation import Conversation, Turn
+from headstart.data.conversation import Conversation
 from headstart.deploy.serve.batcher import BusyError
 from headstart.deploy.serve.chat import Stopped
 from headstart.deploy.serve.problems import Problem

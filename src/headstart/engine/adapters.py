@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 def run_lean(network: nn.Module) -> None:
     """Let every adapter on a matrix of the network run in this way; its parameters stay PEFT's."""
-    for module in network.modules():
-        if hasattr(module, "lora_A") and "default" in module.lora_A:
-            adapter: Any = module
+    adapter: Any
+    for adapter in network.modules():
+        if hasattr(adapter, "lora_A") and "default" in adapter.lora_A:
             base, rate = adapter.get_base_layer(), adapter.lora_dropout["default"]
             if isinstance(base, nn.Linear) and isinstance(rate, nn.Identity):
                 adapter.forward = partial(adapted, adapter, base)
