@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.data.conversation import ASSISTANT, ROLES, SYSTEM, USER, Conversation, Turn, to_messages
@@ -52,6 +52,7 @@ turns = st.lists(st.builds(Turn, st.sampled_from(ROLES), st.text()), max_size=8)
 # --- conversations --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_a_conversation_survives_storing(said):
     talk = Conversation(said)
@@ -59,6 +60,7 @@ def test_a_conversation_survives_storing(said):
     assert talk.said == [turn.text for turn in said if turn.role == ASSISTANT]
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_messages_are_read_as_they_are_written(said):
     talk = Conversation(said)
@@ -68,6 +70,7 @@ def test_messages_are_read_as_they_are_written(said):
     assert as_messages([]) is None
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_mending_gives_order_once_and_for_all(said):
     talk, done = mend(Conversation(said))
