@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from headstart.data.conversation import Conversation, Turn
 from headstart.errors import DataError
 from headstart.registry import TASKS
 from headstart.tasks import linear
@@ -34,9 +35,17 @@ BOXED = [{"width": 64, "height": 48, "boxes": [BOX, {**BOX, "name": "bolt"}][: i
 SEEN = [{"past": [1.0, None, 3.0 + i], "future": [4.0, None if i == 3 else 2.5]} for i in range(24)]
 
 OWN: dict[str, list[Any]] = {
+    "chat": [["Good day"], ["no", "well, yes"]] * 12,
     "detection": BOXED,
     "forecasting": SEEN,
     "transcription": ["Good day", "no", "well, yes"] * 8,
+}
+# What stands in for labels where these alone do not say what is predicted: whole conversations.
+ENCODED: dict[str, list[Any]] = {
+    "chat": [
+        Conversation(tuple(t for text in said for t in (Turn("user", "?"), Turn("assistant", text)))).to_text()
+        for said in OWN["chat"]
+    ]
 }
 
 
@@ -117,7 +126,7 @@ def test_contract_of_every_task(name: str) -> None:
     labels: list[Any] = LABELS[name] if name in LINEAR else OWN[name]
     task = TASKS.get(name).from_labels(labels)
     assert type(task).from_json(task.to_json()) == task
-    y = task.encode(labels)
+    y = task.encode(ENCODED.get(name, labels))
     weights = np.random.default_rng(0).multinomial(len(y), np.full(len(y), 1 / len(y)), size=10)
     guess = task.naive(y, len(y))
     assert len(task.decode(guess)) == len(guess) == len(y)

@@ -21,7 +21,6 @@ from headstart.strategies.frozen import Frozen
 from headstart.strategies.scratch import Scratch
 from headstart.wishes import AUTO, Wishes
 
-WAYS = ("frozen", "partial", "full")
 ZERO_SHOT = "zero_shot"
 
 
@@ -32,7 +31,7 @@ def check(wishes: Wishes, recipe: Recipe, n_stages: int, n_backbones: int) -> No
         raise PlanError(
             f"{what.capitalize()} are learnt on one backbone: name one with --backbone, and compare the runs."
         )
-    ways = (*WAYS, *recipe.on_demand)
+    ways = (*recipe.ways, *recipe.on_demand)
     if wishes.strategy not in (None, AUTO, *ways):
         raise PlanError(
             f"{wishes.strategy!r} is no way to learn {what}, whose head is trained and not solved: {listed(ways)}, or "

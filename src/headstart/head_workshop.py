@@ -34,6 +34,7 @@ class Recipe:
     enough: int  # epochs after which a head has learnt something that other ways can start from
     most: int  # epochs
     on_demand: tuple[str, ...] = ()  # strategies that are tried where they are named
+    ways: tuple[str, ...] = ("frozen", "partial", "full")  # what else may be named
 
 
 @dataclass(frozen=True, kw_only=True)

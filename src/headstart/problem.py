@@ -192,7 +192,7 @@ def pose(dataset: Dataset, seed: int, progress: Progress, crosswise: bool = True
             findings=findings,
             modality=registry.modality(dataset.modality),
             task=task,
-            y=task.encode(labels),
+            y=task.truth(dataset.inputs, labels),
             rows=rows,
         )
 

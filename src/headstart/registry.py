@@ -126,7 +126,7 @@ TASKS = Registry(
     frozenset(
         {
             *("assign", "base", "boxes", "coco", "linear", "logistic", "metrics", "pyramid"),
-            *("beam", "ctc", "ctc_head", "heard", "ngram"),
+            *("beam", "ctc", "ctc_head", "heard", "ngram", "overlap"),
         }
     ),
 )

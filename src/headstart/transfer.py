@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import detection, forecasting, inductive, traditional, transcription, transductive
+from headstart import chat, detection, forecasting, inductive, traditional, transcription, transductive
 from headstart.data.columns import ROWS
 from headstart.data.layouts import PanelReading
 from headstart.data.panel import Panel
@@ -20,7 +20,11 @@ from headstart.problem import labelled, pair
 from headstart.progress import Progress
 from headstart.wishes import Wishes
 
-HEADS_OF_THEIR_OWN: dict[str, Any] = {"detection": detection, "transcription": transcription}  # task: its flow
+HEADS_OF_THEIR_OWN: dict[str, Any] = {
+    "detection": detection,
+    "transcription": transcription,
+    "chat": chat,
+}  # task: its flow
 
 
 def fit(

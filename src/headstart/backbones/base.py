@@ -93,6 +93,7 @@ class Backbone(ABC):
     variant: str = ""  # which network of the family it is, where its files do not say so
     detail: int | None = None  # pixels a side, or samples from the start, that are enough; None for all
     canvas: tuple[int, int] | None = None  # height and width of the pictures that the network sees
+    compiles: bool = True  # whether compilers and exporters are worth a try
     reads: tuple[int, ...] = ()  # stages whose maps its own head reads; none for a network without one that finds boxes
 
     def __init__(

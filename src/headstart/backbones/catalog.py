@@ -202,8 +202,8 @@ def locate(reference: str, progress: Progress, fetch: bool = True) -> Located:
     """The files of a backbone on this disk; fetched first if need be, unless `fetch` is false.
 
     `reference` is a catalog name, a local folder that holds config.json, a GGUF file, or a Hugging Face id
-    "org/name[@revision]"; each may end in ":padded", for Whisper on 30 seconds (`Whisper.padded`). BackboneError when it is none of these, or
-    is not on this disk and may not be fetched.
+    "org/name[@revision]"; each may end in ":padded", for Whisper on 30 seconds (`Whisper.padded`). BackboneError when
+    it is none of these, or is not on this disk and may not be fetched.
     """
     plain, _, variant = reference.rpartition(":")
     if plain and variant == PADDED:

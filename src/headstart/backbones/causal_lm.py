@@ -53,6 +53,7 @@ class CausalLm(Backbone):
     """A decoder with its tokenizer. It reads plain texts, or conversations (`of_conversations`)."""
 
     modality = "text"
+    compiles = False
 
     def __init__(
         self, network: nn.Module, stages: Sequence[Stage], provenance: Provenance, reader: Tokens | Dialogue

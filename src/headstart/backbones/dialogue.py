@@ -31,6 +31,7 @@ class Encoded:
 
     ids: tuple[int, ...]  # (T,)
     learnt: tuple[int, ...]  # positions of the tokens of answers, the end of each turn among them; never 0
+    whole: int = 0  # tokens before it was cut
     lost: int = 0  # tokens of answers that were cut off
 
 
@@ -84,7 +85,9 @@ class Dialogue:
     def prompt(self, conversation: Conversation) -> list[int]:
         """The tokens after which an answer is to be given."""
         with tokenizing:
-            return self.tokenizer(self.written(conversation, asks=True), add_special_tokens=False)["input_ids"]
+            return self.tokenizer(self.written(conversation, asks=True), add_special_tokens=False, verbose=False)[
+                "input_ids"
+            ]
 
     def encoded(self, stored: str) -> Encoded:
         """A stored conversation, its answers marked. BackboneError where the template hides where answers stand."""
@@ -107,7 +110,7 @@ class Dialogue:
         whole = self.written(conversation)
         spans = [self._span(conversation, position, whole) for position in conversation.answers]
         with tokenizing:
-            tokens = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+            tokens = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         known = [span for span in spans if span is not None]
         learnt = [
             position
@@ -115,7 +118,8 @@ class Dialogue:
             if position and any(low <= start and end <= high and start < end for low, high in known)
         ]
         kept = tuple(position for position in learnt if position < self.max_tokens)
-        return Encoded(tuple(tokens["input_ids"][: self.max_tokens]), kept, lost=len(learnt) - len(kept))
+        ids = tokens["input_ids"]
+        return Encoded(tuple(ids[: self.max_tokens]), kept, whole=len(ids), lost=len(learnt) - len(kept))
 
     def _span(self, conversation: Conversation, position: int, whole: str) -> tuple[int, int] | None:
         """Where the answer at `position` stands in the whole, its end of turn included.

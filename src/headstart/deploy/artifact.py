@@ -152,3 +152,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
 def to_bytes(value: Any) -> bytes:
     """JSON for people: indented, UTF-8."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def to_line(value: Any) -> str:
+    """JSON on a line of its own."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from headstart import __version__, registry
+from headstart import registry
 from headstart.backbones import catalog
 from headstart.backbones.base import Backbone, Provenance
 from headstart.backbones.changes import Changes
 from headstart.data.dataset import Dataset
+from headstart.data.prompts import conversations
 from headstart.data.read import Reading, read
 from headstart.data.threads import in_threads
-from headstart.deploy import artifact, examples, forecasts
+from headstart.deploy import artifact, examples, forecasts, saved, talk
 from headstart.deploy.ahead import Ahead, ahead
 from headstart.deploy.evaluation import Evaluation, held_out
 from headstart.deploy.examples import Examples
@@ -28,6 +28,8 @@ from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector, detect, sized
 from headstart.engine.recognizer import Recognizer
 from headstart.engine.recordings import Ear, hear
+from headstart.engine.talker import Talker
+from headstart.engine.voice import Sampling, Voice
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
@@ -40,9 +42,6 @@ from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead, LinearTask, Task, one_each
-
-# what the arrays of model.safetensors belong to
-BACKBONE, CLASSICAL, TABLE, HEAD = "backbone.", "classical.", "table.", "head."
 
 
 @dataclass
@@ -63,6 +62,7 @@ class Model:
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
     seer: Seer | None = None  # what forecasts series
     recognizer: Recognizer | AdaptedDecoder | None = None  # what hears words in the frames of the backbone
+    talker: Talker | None = None  # what answers conversations
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -70,7 +70,7 @@ class Model:
     moved_to: str | None = None  # where the backbone is found now, when not under its old name
     _pretrained: Backbone | None = field(default=None, repr=False)
     _backbone: Backbone | None = field(default=None, repr=False)
-    _network: Any = field(default=None, repr=False)  # of the detector or recogniser
+    _network: Any = field(default=None, repr=False)  # of the detector, recogniser or chatbot
 
     def __repr__(self) -> str:
         """One line."""
@@ -104,9 +104,9 @@ class Model:
         return self.task
 
     @property
-    def own(self) -> Detector | Recognizer | AdaptedDecoder | Seer | None:
+    def own(self) -> Detector | Recognizer | AdaptedDecoder | Seer | Talker | None:
         """The head where it cannot be solved, None where it is linear."""
-        return self.detector or self.recognizer or self.seer
+        return self.detector or self.recognizer or self.seer or self.talker
 
     @property
     def direct(self) -> Classical | TableModel | None:
@@ -172,11 +172,28 @@ class Model:
         """A class name, a list of class names, a number or a transcript for each item (a text, file name, row …).
 
         A detector gives a list of boxes in pixels, those that are sure enough for their class, the surest first. A run
-        that forecasts takes series (anything that `read_panel` takes) and gives a data frame, a row a step ahead.
+        that forecasts takes series (anything that `read_panel` takes) and gives a data frame, a row a step ahead. A
+        chatbot takes prompts or conversations (lists of messages) and gives the likeliest answers.
         """
         if self.seer is not None:
             return self.forecast(items)
+        if self.talker is not None:
+            return self.answer(items)
         return self.task.decode(self.shown(self.predict_proba(items)))
+
+    def answer(self, prompts: Any, how: Sampling | None = None, progress: Progress | None = None) -> list[str]:
+        """What a chatbot answers to each prompt or conversation (`data.prompts.conversations`), drawn as `how` says."""
+        asked = conversations(prompts)
+        return self.voice().answers(asked, how or Sampling(), progress)
+
+    def voice(self) -> Voice:
+        """The chatbot, ready to talk; its backbone is loaded on first use. PlanError for any other run."""
+        if self.talker is None:
+            raise PlanError(f"This run gives {self.task.title}, and does not chat. Use model.predict(items).")
+        if self._network is None:
+            self._network = self.talker.network(self.load_pretrained())
+        voice: Voice = self._network
+        return voice
 
     def forecast(self, data: Any = None, horizon: int | None = None, progress: Progress | None = None) -> Any:
         """Forecasts of the steps after the last one of `data` as a data frame; without `data`, of what it learnt from.
@@ -207,6 +224,8 @@ class Model:
         """
         if self.seer is not None:
             raise PlanError("A run that forecasts gives quantiles, not probabilities: use model.forecast(data).")
+        if self.talker is not None:
+            raise PlanError("A chatbot gives answers, not probabilities: use model.answer(prompts) or model.evaluate.")
         each = as_items(items) if self.table is None else rows_of(items)
         stored = [self.modality.store(item, None) for item in each]
         examined = [self.examine(item) for item in stored]
@@ -232,6 +251,8 @@ class Model:
             return self._found(self.detector, stored, bar)
         if self.recognizer is not None:
             return self._heard(self.recognizer, stored, bar)
+        if self.talker is not None:
+            return talk.said(self.voice(), stored, progress)
         if not stored:
             return np.empty((0, len(self.task.score_names) or 1), dtype=np.float32)
         if self.direct is not None:
@@ -290,7 +311,10 @@ class Model:
                 f"{self.modality.noun[1]}."
             )
         held = held_out(self, dataset)
-        y, scores = self.task.encode(held.labels), self.scores(held.dataset.inputs, held.digests, progress)
+        if self.talker is not None:  # whole conversations: answers alone do not say what was asked
+            y, scores = self.task.encode(held.dataset.inputs), talk.tested(self.voice(), held.dataset.inputs, progress)
+        else:
+            y, scores = self.task.encode(held.labels), self.scores(held.dataset.inputs, held.digests, progress)
         scales = Scales(metrics=self.task.metrics(), groups=held.dataset.groups, seed=seed)
         found = score(scales.metrics, y, scores, scales.resamples(len(y)), scales.n_groups)
         return Evaluation(found, len(y), held.notes)
@@ -298,62 +322,9 @@ class Model:
     def save(self, folder: str | Path) -> Path:
         """Write the run folder, complete or not at all; RunError when something is there already."""
         folder = Path(folder)
-        weights = artifact.weight_bytes(self._arrays())
-        card = {
-            "format": artifact.FORMAT,
-            "headstart": __version__,
-            "task": {"name": registry.plugin_name(self.task), **self.task.to_json()},
-            "modality": registry.plugin_name(self.modality),
-            "columns": self.columns,
-            "backbone": {**vars(self.provenance), "fingerprint": self.fingerprint} if self.provenance else None,
-            "stages": list(self.stages),
-            "classical": self._classical_card(),
-            **({"table": self.table.to_json()} if self.table else {}),
-            **({"detector": self.detector.to_json()} if self.detector else {}),
-            **({"recognizer": self.recognizer.to_json()} if self.recognizer else {}),
-            **({"seer": self.seer.to_json()} if self.seer else {}),
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        }
-        own = {
-            artifact.CARD: artifact.to_bytes(card),
-            artifact.WEIGHTS: weights,
-            artifact.SEEN: artifact.seen_bytes(self.seen),
-            "plan.json": artifact.to_bytes(self.plan.to_json()),
-        }
-        artifact.write_run(folder, own | self.files)
+        artifact.write_run(folder, saved.own_files(self) | self.files)
         self.run = folder
         return folder
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """What is new, by name: the classical or the table's model, or the head and the changes of the backbone."""
-        if self.table is not None:
-            return {f"{TABLE}{name}": array for name, array in self.table.state().items()}
-        if self.detector is not None and self.detector.classical is not None:
-            return {f"{CLASSICAL}{name}": array for name, array in self.detector.classical.state().items()}
-        if self.own is not None:
-            changes = self.own.changes.tensors if self.own.changes else {}
-            head = {f"{HEAD}{name}": tensor.numpy() for name, tensor in self.own.head.items()}
-            more = self.recognizer.arrays() if self.recognizer else {}
-            return head | more | {f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()}
-        if self.classical is not None:
-            return {f"{CLASSICAL}{name}": array for name, array in self.classical.state().items()}
-        changes = self.changes.tensors if self.changes is not None else {}
-        return {
-            "head.weight": self.linear.weight,
-            "head.bias": self.linear.bias,
-            **{f"{BACKBONE}{name}": tensor.numpy() for name, tensor in changes.items()},
-        }
-
-    def _classical_card(self) -> dict[str, Any] | None:
-        if self.classical is None:
-            return None
-        one = self.classical
-        return {
-            "title": one.title,
-            "features": one.features.title,
-            "temperature": one.temperature,
-            "val_loss": one.val_loss,
-        }
 
 
 def as_items(items: Any) -> list[Any]:

@@ -15,10 +15,12 @@ from headstart.backbones.base import Provenance
 from headstart.backbones.changes import Changes
 from headstart.deploy import artifact
 from headstart.deploy.forecasts import Seer
-from headstart.deploy.model import BACKBONE, CLASSICAL, HEAD, TABLE, Model
+from headstart.deploy.model import Model
+from headstart.deploy.saved import BACKBONE, CLASSICAL, HEAD, TABLE
 from headstart.engine.decoder import AdaptedDecoder
 from headstart.engine.detector import Detector
 from headstart.engine.recognizer import Recognizer
+from headstart.engine.talker import Talker
 from headstart.errors import RunError
 from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
@@ -81,7 +83,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         classical = Classical.restore(
             modality, about["features"], about["title"], state, about["temperature"], about["val_loss"]
         )
-    detector = recognizer = seer = None
+    detector = recognizer = seer = talker = None
     head = {n.removeprefix(HEAD): torch.from_numpy(one) for n, one in arrays.items() if n.startswith(HEAD)}
     tensors = {name: torch.from_numpy(array) for name, array in changed.items()}
     changes = Changes(tensors) if tensors else None
@@ -90,6 +92,9 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         changes = None
     if card.get("seer") is not None:
         seer = Seer.restore(card["seer"], head, changes)
+        changes = None
+    if card.get("talker") is not None:
+        talker = Talker.restore(card["talker"], changes)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)
@@ -109,6 +114,7 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         detector=detector,
         recognizer=recognizer,
         seer=seer,
+        talker=talker,
         stages=tuple(card["stages"]),
         changes=changes,
         classical=classical,

@@ -99,9 +99,9 @@ def light_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
 def heavy_ways(backbone: Backbone, trials: Trials, n: int) -> list[str]:
     """Ways that take seconds to prepare, where making a pass over n items that much faster would save as many.
 
-    None for sounds: compilers and exporters were not tried on them.
+    None for sounds and for language models: compilers and exporters were not tried on them.
     """
-    if backbone.modality == "audio":
+    if not backbone.compiles:
         return []
     taken = best({way: one for way, one in trials.items() if ways.is_light(way)})
     saved = (1 - FASTER) * n * taken.seconds

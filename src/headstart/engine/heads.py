@@ -50,10 +50,16 @@ class Examples(Taught, Protocol):
         """A batch with `inputs`, `maps` and `truth`: plain items, or each in a view that its generator draws."""
 
 
-def train_head(strategy: Trained, examples: Examples, build: Callable[[Resumable], Any]) -> Trainee:
+def train_head(
+    strategy: Trained,
+    examples: Examples,
+    build: Callable[[Resumable], Any],
+    learner: type[HeadLearner] | None = None,
+) -> Trainee:
     """Train what `build` puts on the network above the cut; what is random is drawn from (seed, epoch, row) alone.
 
-    What is built has a `head`, takes (inputs, maps), and has a `loss` of what it gives and of the batch's `truth`.
+    What is built has a `head`, takes (inputs, maps), and has a `loss` of what it gives and of the batch's `truth`;
+    unless a `learner` of its own does with both what it likes.
     """
     keep_memory()
     start = time.perf_counter()
@@ -62,7 +68,7 @@ def train_head(strategy: Trained, examples: Examples, build: Callable[[Resumable
     network = build(upper)
     if examples.head is not None:
         network.head.load_state_dict(dict(examples.head))
-    module = HeadLearner(strategy, examples, upper, network)
+    module = (learner or HeadLearner)(strategy, examples, upper, network)
     average = Average(module)
     rows: Any = range(len(examples.items))
     loader = DataLoader(

@@ -168,6 +168,11 @@ def sounds_fit_on_disk(
     return bool(size * len(items) * n_views < MOST_OF_THE_DISK * free_bytes())
 
 
+def outputs_fit_on_disk(size: int) -> bool:
+    """Whether so many bytes would leave the disk half of what is free."""
+    return size < MOST_OF_THE_DISK * free_bytes()
+
+
 def fit_on_disk(backbone: Backbone, stages: Sequence[int], n: int) -> bool:
     """Whether maps of these stages of n pictures, views counted, would leave the disk half of what is free."""
     sizes = [backbone.maps[stage] for stage in stages]

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from headstart import __version__, registry
 from headstart.backbones.changes import Changes
 from headstart.backbones.fetch import sha256_of
+from headstart.engine.dialogues import Dialogues
 from headstart.engine.histories import DRAWN, PIECE, SCALED_AWAY, Histories
 from headstart.engine.lesson import Learnt, Lesson, precision
 from headstart.engine.scenes import Scenes
@@ -96,6 +97,22 @@ def recognizer_key(strategy: Trained, utterances: Utterances, texts: Sequence[An
         sha.update(name.encode() + one.float().numpy().tobytes())
     for row in utterances.train:
         sha.update(f"{utterances.digests[row]} {utterances.y[row]}\n".encode())
+    return sha.hexdigest()
+
+
+def dialogues_key(strategy: Trained, dialogues: Dialogues) -> str:
+    """The same for a language model that is taught conversations."""
+    decides = {
+        "backbone": dialogues.backbone.fingerprint,
+        "strategy": [registry.plugin_name(strategy), strategy.settings()],
+        "seed": dialogues.seed,
+        "versions": [__version__, torch.__version__],
+        "precision": str(precision(dialogues.backbone)),
+        "cached": dialogues.maps is not None,
+    }
+    sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for row in dialogues.train:
+        sha.update(f"{dialogues.digests[row]}\n".encode())
     return sha.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A language model that talks: it answers conversations, greedily or by sampling, and says how likely given answers are.
+"""A language model that talks: it answers conversations, and says how likely given answers are.
 
 transformers generates, with a key-value cache. What is sampled is the largest of the logits with Gumbel noise added
 (Gumbel 1954), drawn from the call's own seed, so that several threads can sample at once and each gets what it would
@@ -7,8 +7,9 @@ have got alone. Nucleus sampling is Holtzman et al. 2019 (arXiv:1904.09751).
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,15 @@ class Sampling:
             raise PlanError(f"max_tokens={self.max_tokens}, but an answer must be allowed at least one token.")
 
 
+@dataclass
+class Tally:
+    """What an answer took, known when it has ended."""
+
+    n_prompt: int = 0  # tokens
+    n_answer: int = 0  # tokens, the end of the turn among them
+    ended: bool = False  # by an end of the turn; else by the limit, or by who listened
+
+
 @dataclass(frozen=True, kw_only=True)
 class Voice:
     """A language model and how conversations are put to it."""
@@ -62,18 +72,25 @@ class Voice:
         """Tokens of the prompt."""
         return len(self._prompt(conversation))
 
-    def stream(self, conversation: Conversation, how: Sampling) -> Iterator[str]:
-        """The answer in pieces, as they are written. DataError where the conversation fills the network's context."""
+    def stream(
+        self, conversation: Conversation, how: Sampling, tally: Tally | None = None
+    ) -> Generator[str, None, None]:
+        """The answer in pieces, as they are written; `tally` is filled in when it has ended.
+
+        DataError where the conversation fills the network's context.
+        """
         from transformers import TextIteratorStreamer
 
         prompt = self._prompt(conversation)
         room = self._room(len(prompt), how)
         streamer = TextIteratorStreamer(self.backbone.dialogue.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        left, failed = threading.Event(), list[BaseException]()
+        left, failed, tally = threading.Event(), list[BaseException](), tally or Tally()
+        tally.n_prompt = len(prompt)
 
         def write() -> None:
             try:
-                self._generate([prompt], how, room, streamer=streamer, stop=left.is_set)
+                (written,) = self._generate([prompt], how, room, streamer=streamer, stop=left.is_set).tolist()
+                tally.n_answer, tally.ended = len(written), written[-1] in self._ends
             except BaseException as error:  # is raised where the answer is read
                 failed.append(error)
                 streamer.end()
@@ -103,7 +120,9 @@ class Voice:
             for start in range(0, len(order), AT_ONCE):
                 rows = order[start : start + AT_ONCE]
                 room = min(self._room(len(prompts[row]), how) for row in rows)
-                for row, text in zip(rows, self._generate([prompts[row] for row in rows], how, room), strict=True):
+                written = self._generate([prompts[row] for row in rows], how, room)
+                texts = self.backbone.dialogue.tokenizer.batch_decode(written, skip_special_tokens=True)
+                for row, text in zip(rows, texts, strict=True):
                     found[row] = text.strip()
                 advance(len(rows))
         return found
@@ -122,9 +141,13 @@ class Voice:
         """(N, 2): of each plain text, nats and the number of tokens; the first token is not foretold."""
         tokenizer = self.backbone.dialogue.tokenizer
         with tokenizing:
-            ids = [tuple(tokenizer(text)["input_ids"][: self.context]) for text in texts]
+            ids = [tuple(tokenizer(text, verbose=False)["input_ids"][: self.context]) for text in texts]
         found = self._nll(ids, [tuple(range(1, len(one))) for one in ids], progress)
         return np.array([[float(sum(each)), len(each)] for each in found]).reshape(-1, 2)
+
+    @property
+    def _ends(self) -> list[int]:
+        return ends_of(self.backbone.network, self.backbone.dialogue.tokenizer)
 
     def _with_system(self, conversation: Conversation) -> Conversation:
         if self.system is None or any(turn.role == SYSTEM for turn in conversation.turns):
@@ -151,8 +174,8 @@ class Voice:
         room: int,
         streamer: Any = None,
         stop: Callable[[], bool] | None = None,
-    ) -> list[str]:
-        """What comes after each prompt: up to `room` tokens, or the end of the turn."""
+    ) -> Tensor:
+        """(N, T): what comes after each prompt, up to `room` tokens, or the end of the turn and padding."""
         network: Any = self.backbone.network
         tokenizer, longest = self.backbone.dialogue.tokenizer, max(map(len, prompts))
         padding = [longest - len(prompt) for prompt in prompts]
@@ -165,12 +188,13 @@ class Voice:
             do_sample=False,
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=ends_of(network, tokenizer),
+            eos_token_id=self._ends,
             logits_processor=sampler(how),
             stopping_criteria=None if stop is None else [Stops(stop)],
             streamer=streamer,
         )
-        return tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+        tokens: Tensor = written[:, longest:]
+        return tokens
 
     def _nll(
         self, ids: Sequence[tuple[int, ...]], learnt: Sequence[tuple[int, ...]], progress: Progress | None
@@ -203,7 +227,7 @@ class Voice:
         at = torch.tensor(which, device=device)
         nll = token_nll(self.backbone.network, whole[last][at[:, 0], at[:, 1] - 1], tokens[at[:, 0], at[:, 1]]).tolist()
         ends = np.cumsum([0] + [len(learnt[row]) for row in rows])
-        return [nll[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [nll[start:end] for start, end in itertools.pairwise(ends)]
 
 
 @torch.inference_mode()
@@ -230,7 +254,7 @@ def sampler(how: Sampling) -> Any:
     if how.temperature == 0:
         return LogitsProcessorList()
     nucleus = [TopPLogitsWarper(how.top_p)] if how.top_p < 1 else []
-    return LogitsProcessorList([TemperatureLogitsWarper(how.temperature), *nucleus, Gumbel(how.seed)])
+    return LogitsProcessorList([TemperatureLogitsWarper(float(how.temperature)), *nucleus, Gumbel(how.seed)])
 
 
 class Gumbel:

@@ -162,6 +162,7 @@ class Search:
     trial: Trial
     budget: float
     say: Callable[[str], None]
+    first_examples: int = FIRST_EXAMPLES
     tried: list[Tried] = field(default_factory=list)
     spent: float = 0.0
     cached: set[int] = field(default_factory=set)  # cuts at which all examples are cached
@@ -184,7 +185,7 @@ class Search:
     @property
     def _first(self) -> int:
         """How many examples the first round learns from."""
-        return min(self.work.n_train, max(FIRST_EXAMPLES, int(self.work.n_train * FIRST_SHARE)))
+        return min(self.work.n_train, max(self.first_examples, int(self.work.n_train * FIRST_SHARE)))
 
     @property
     def _whole(self) -> list[Tried]:

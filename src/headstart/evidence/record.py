@@ -16,6 +16,7 @@ from headstart.evidence import words
 from headstart.evidence.adaptation import Adaptation
 from headstart.evidence.base import Evidence, TestResult
 from headstart.evidence.boxes import BoxEvidence
+from headstart.evidence.chats import ChatEvidence
 from headstart.evidence.forecasts import ForecastEvidence
 from headstart.evidence.gap import Clouds
 from headstart.evidence.mishearings import SpeechEvidence, Utterance
@@ -77,6 +78,7 @@ class Record:
     speech: SpeechEvidence | None = None  # of a recogniser, beside its metrics
     forecasts: ForecastEvidence | None = None  # of a forecaster, beside its metrics
     utterances: tuple[Utterance, ...] = ()  # those with the most errors
+    chat: ChatEvidence | None = None  # of a chatbot, beside its metrics
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""
@@ -99,6 +101,7 @@ class Record:
             **({"boxes": self.boxes.to_json()} if self.boxes else {}),
             **({"forecasts": self.forecasts.to_json()} if self.forecasts else {}),
             **({"speech": self.speech.to_json()} if self.speech else {}),
+            **({"chat": self.chat.to_json()} if self.chat else {}),
         }
 
 

@@ -77,6 +77,10 @@ class Task(ABC):
     def encode(self, labels: Sequence[Any]) -> np.ndarray:
         """Labels as y: (N,) int64 class indices, (N, K) 0/1 float32, (N,) float32 numbers, or (N,) objects."""
 
+    def truth(self, inputs: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
+        """y of examples with these stored inputs; they say nothing that labels do not, but for conversations."""
+        return self.encode(labels)
+
     @abstractmethod
     def naive(self, y: np.ndarray, n: int) -> np.ndarray:
         """Scores of the guess that looks at no input, n times: class frequencies, the median number …"""

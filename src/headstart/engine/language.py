@@ -1,0 +1,139 @@
+"""Teach a language model conversations, and say how likely answers are; its own head foretells the next token.
+
+Only the states before tokens of answers meet the head, a few hundred at a time, so that logits over the vocabulary
+never fill the memory; their gradient is taken on the spot (as Liger does, Hsu et al. 2024, arXiv:2410.10989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from headstart.backbones.causal_lm import CausalLm, unembed
+from headstart.backbones.resume import Resumable
+from headstart.engine.adapters import run_lean
+from headstart.engine.dialogues import Answers, Dialogues, Packed
+from headstart.engine.heads import HeadLearner, train_head
+from headstart.engine.lesson import precision
+from headstart.engine.packing import attend_within, in_rows
+from headstart.engine.trials import Trainee
+from headstart.engine.voice import CHUNK, token_nll
+from headstart.strategies.base import Trained
+
+AT_ONCE = 16  # conversations whose likelihood is computed together
+
+
+def teach(strategy: Trained, dialogues: Dialogues) -> Trainee:
+    """Train what is above the strategy's cut on the answers of conversations."""
+    return train_head(strategy, dialogues, OnTokens, TokenLearner)
+
+
+class OnTokens(nn.Module):
+    """A language model above a cut, and its own head. `head` has nothing that is trained by itself."""
+
+    def __init__(self, upper: Resumable) -> None:
+        super().__init__()
+        self.upper, self.head = upper, nn.ParameterDict()
+        attend_within(upper.network)
+        run_lean(upper.network)
+
+    def forward(self, batch: Packed) -> Tensor:
+        """The last stage's output (T, D)."""
+        last = self.upper.backbone[0].n_stages - 1
+        with in_rows(batch.lengths):
+            return self.upper.whole(batch.inputs, (last,), batch.maps)[last][0]
+
+    def loss(self, states: Tensor, truth: Answers) -> Tensor:
+        """Cross-entropy of the row's answers, as its share of the batch's mean over tokens."""
+        some = states[truth.before]
+        head: Any = self.upper.network
+        if head.get_output_embeddings().weight.requires_grad:  # everything is trained, the head too
+            return sum_of_losses(head, some, truth.ids) / truth.total
+        return FrozenHead.apply(some, truth.ids, head) / truth.total
+
+
+class FrozenHead(torch.autograd.Function):
+    """The sum of cross-entropies under a head that is not trained: the gradient is made on the way forward."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, ids: Tensor, network: Any) -> Tensor:
+        """Of states (M, D) and tokens (M,)."""
+        total, gradient = torch.zeros((), device=states.device), torch.empty_like(states)
+        for start in range(0, len(ids), CHUNK):
+            part = slice(start, start + CHUNK)
+            some = states[part].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = nn.functional.cross_entropy(unembed(network, some).float(), ids[part], reduction="sum")
+            (gradient[part],) = torch.autograd.grad(loss, some)
+            total += loss.detach()
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None]:
+        """Of the states."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0].to(gradient.dtype), None, None
+
+
+def sum_of_losses(network: Any, states: Tensor, ids: Tensor) -> Tensor:
+    """The same under a head that is trained: logits are made once more on the way back."""
+
+    def of(some: Tensor, some_ids: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(unembed(network, some).float(), some_ids, reduction="sum")
+
+    parts = zip(states.split(CHUNK), ids.split(CHUNK), strict=True)
+    return torch.stack([checkpoint(of, *part, use_reentrant=False) for part in parts]).sum()
+
+
+class TokenLearner(HeadLearner):
+    """A batch may come in parts, whose gradients add up before the step."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Forget the last step's gradients."""
+        self.zero_grad(set_to_none=True)
+
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Not now: parts of the batch have been learnt already when Lightning asks for it."""
+
+    def training_step(self, batch: Sequence[Packed], batch_index: int) -> Tensor:
+        """The last part's share of the loss; those before it are learnt on the way."""
+        for part in batch[:-1]:
+            self._share(part).backward()  # no scaler, so that Lightning adds nothing to it
+        return self._share(batch[-1])
+
+    def _share(self, part: Packed) -> Tensor:
+        return self.network.loss(self.network(part), part.truth)
+
+
+@torch.inference_mode()
+def nll_of(backbone: CausalLm, cut: int, dialogues: Dialogues, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(n, 2): nats of its answers and how many tokens they are, of each conversation at `rows`.
+
+    The stages below the cut are not run, but read from what is kept.
+
+    In the arithmetic of training, so that what is compared on validation is what was trained.
+    """
+    lengths = backbone.lengths([dialogues.items[row] for row in rows])
+    order, found = sorted(range(len(rows)), key=lambda i: lengths[i]), np.zeros((len(rows), 2))
+    example = backbone.collate([dialogues.items[rows[order[0]]]])
+    network = OnTokens(Resumable(backbone, cut, example)).eval()
+    half = precision(dialogues.backbone) == "bf16-mixed"
+    for start in range(0, len(order), AT_ONCE):
+        some = order[start : start + AT_ONCE]
+        sums = [pair for part in dialogues.batch([rows[i] for i in some]) for pair in _sums(network, part, half)]
+        found[some] = sums
+    return found
+
+
+def _sums(network: OnTokens, part: Packed, half: bool) -> list[tuple[float, int]]:
+    """(nats, tokens) of each conversation of a row."""
+    with torch.autocast(part.truth.ids.device.type, torch.bfloat16, enabled=half):
+        states = network(part)[part.truth.before]
+        nll = token_nll(network.upper.network, states, part.truth.ids) if len(states) else torch.zeros(0)
+    return [(float(each.sum()), len(each)) for each in nll.split(part.learnt)]
