@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.data import personal
@@ -65,12 +65,14 @@ def test_luhn_finds_every_changed_digit():
     assert personal.is_card(number)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(), st.sampled_from([text for text, _ in FOUND]), st.text())
 def test_masking_twice_is_masking_once(before, middle, after):
     once = personal.mask(f"{before} {middle} {after}")
     assert personal.mask(once) == once
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(alphabet="0123456789 .-/()+@:abAB", max_size=60))
 def test_spans_are_in_order_and_apart(text):
     spans = personal.find(text)

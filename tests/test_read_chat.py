@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.data.conversation import ASSISTANT, ROLES, SYSTEM, USER, Conversation, Turn, to_messages
+from headstart.data.conversation import ASSISTANT, ROLES, SYSTEM, USER, Conversation, Turn, as_texts, to_messages
 from headstart.data.describe import describe
 from headstart.data.mending import mend
 from headstart.data.read import Reading, columns_to_choose, read
@@ -52,6 +52,7 @@ turns = st.lists(st.builds(Turn, st.sampled_from(ROLES), st.text()), max_size=8)
 # --- conversations --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_a_conversation_survives_storing(said):
     talk = Conversation(said)
@@ -59,6 +60,7 @@ def test_a_conversation_survives_storing(said):
     assert talk.said == [turn.text for turn in said if turn.role == ASSISTANT]
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_messages_are_read_as_they_are_written(said):
     talk = Conversation(said)
@@ -68,6 +70,7 @@ def test_messages_are_read_as_they_are_written(said):
     assert as_messages([]) is None
 
 
+@settings(deadline=None, max_examples=50)
 @given(turns)
 def test_mending_gives_order_once_and_for_all(said):
     talk, done = mend(Conversation(said))
@@ -86,6 +89,12 @@ def test_to_messages_reads_back(tmp_path):
     file = written(tmp_path / "chat.jsonl", to_messages(found))
     assert read(file).inputs == found.inputs
     assert json.loads(file.read_text(encoding="utf-8").splitlines()[0]) == {"messages": HI}
+
+
+def test_conversations_as_texts():
+    found = as_texts(read([{"messages": HI}] * 2))
+    assert (found.task, found.inputs, found.has("label")) == (None, ["hi\nhello there"] * 2, False)
+    assert as_texts(found) is found
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -359,6 +368,16 @@ def test_folders_of_dialogues(tmp_path):
     assert read(flat[0].parent).task is None  # one file that is none: texts, as ever
     deep = written(tmp_path / "deep" / "a" / "b" / "c.txt", "User: hi\nAssistant: yes\n").parents[2]
     assert spoken(read(deep, reading=CHAT)) == ["u: hi|a: yes"]
+
+
+def test_a_table_beside_texts_is_what_is_read(tmp_path):
+    lines(tmp_path / "train.jsonl", [{"messages": HI}] * 2)
+    lines(tmp_path / "test.jsonl", [{"messages": HI}])
+    written(tmp_path / "README.txt", "User: this is\nAssistant: no data")
+    for reading in (Reading(), CHAT):
+        found = read(tmp_path, reading=reading)
+        assert is_chat(found)
+        assert found.column("split") == ["train", "train", "test"]
 
 
 def test_class_folders_of_texts_stay_what_they_are(tmp_path):

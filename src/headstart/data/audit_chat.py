@@ -95,8 +95,8 @@ def _unanswered(state: State) -> State:
     about = ~state.rows["talk"].map(lambda talk: bool(talk.turns)).astype(bool)
     if about.all():
         raise DataError(
-            f"None of the {state.count(len(about))} in {state.dataset.source} has an answer of the assistant after a "
-            f"question of the user. Check the roles ({', '.join(ROLES)}) or the columns (--input COL, --label COL)."
+            f"None of the {state.count(len(about))} has an answer of the assistant after a question of the user. "
+            f"Check the roles ({', '.join(ROLES)}) or the columns (--input COL, --label COL)."
         )
     if not about.any():
         return state
@@ -155,7 +155,7 @@ def _leaks(state: State) -> State:
     leaving = in_test | in_val
     if not leaving.any():
         return state
-    same = leaving & pair.isin(pair[split.isin(("val", "test"))])
+    same = (in_test & pair.isin(pair[split == "test"])) | (in_val & pair.isin(pair[split == "val"]))
     answers = f"{same.sum():,} with the same answers" if same.any() else "all with other answers"
     parts = (("train and val for being asked in test", in_test), ("train for being asked in val", in_val))
     left = " and ".join(f"{state.count(mask.sum())} out of {where}" for where, mask in parts if mask.any())

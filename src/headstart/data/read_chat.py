@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -120,10 +121,10 @@ def _messages(raw: Raw, wish: ChatWish) -> Talks | None:
 
 def _is_talk(values: Sequence[Any], asked: bool) -> bool:
     """Whether the first values that are there are all messages, of usual roles unless the user asked for chat."""
-    there = [value for value in values if not _is_nothing(value)][:_SAMPLE]
-    lists = [as_messages(value) for value in there]
-    if not there or None in lists:
+    there = list(islice((value for value in values if not _is_nothing(value)), _SAMPLE))
+    if not there or not all(map(as_messages, there)):
         return False
+    lists = [as_messages(value) for value in there]
     roles = {one.get("role", one.get("from", one.get("speaker"))) for some in lists for one in some or ()}
     return asked or sum(role_of(role) is not None for role in roles) > len(roles) / 2
 
