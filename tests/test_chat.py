@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_said(talks: Path, backbone: str) -> None:
         fit(talks, backbone, strategy="probe")
     with pytest.raises(PlanError, match="freeze 0 to 3"):
         fit(talks, backbone, freeze=9, strategy="lora")
-    with pytest.raises(PlanError, match="No way that was asked for can freeze 4 of 4"):
+    with pytest.raises(PlanError, match="no head to train"):
         fit(talks, backbone, freeze=4)
     with pytest.raises(PlanError, match="name one"):
         headstart.fit(headstart.read(talks), backbone=[backbone, "smollm2-135m"])
