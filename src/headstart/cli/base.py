@@ -61,6 +61,12 @@ Static = Annotated[
 ]
 Frequency = Annotated[str | None, typer.Option("--frequency", help="Series: as pandas calls it: h, D, B, W, MS …")]
 Season = Annotated[int | None, typer.Option("--season", help="Series: steps until a pattern comes again; 1: none.")]
+Temperature = Annotated[
+    float, typer.Option(help="Chat: 0 takes the likeliest words; 1 draws words as often as they are likely.")
+]
+TopP = Annotated[float, typer.Option(help="Chat: draw from the likeliest words that make up this probability.")]
+MostTokens = Annotated[int, typer.Option("--max-tokens", help="Chat: of an answer.")]
+System = Annotated[str | None, typer.Option(help="Chat: what the system says first; default: what the run has.")]
 As = Annotated[str, typer.Option("--as", help="Series: levels, returns or volatility are forecast.")]
 
 

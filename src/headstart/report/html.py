@@ -17,6 +17,7 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
+from headstart.hosted.wishes import STRATEGY
 from headstart.report import boxes, chat, columns, domains, forecasts, frozen, outcomes, plots, transcripts
 from headstart.report.page import fill, sentence
 from headstart.tasks.base import LinearTask
@@ -157,6 +158,8 @@ def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
 
 
 def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Markup]]:
+    if plan.strategy == STRATEGY:
+        return [("Backbone", provenance.name), ("Where", provenance.source), ("Its licence", provenance.licence)]
     strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
     ships_classical = plan.ships == "classical"
     strength = [] if plan.strength is None else [("Strength of regularisation", f"{plan.strength:.3g}")]
