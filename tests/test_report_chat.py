@@ -16,8 +16,10 @@ from headstart.evidence.chats import ChatEvidence, Lengths, Sample, measure_chat
 from headstart.evidence.forgetting import compared
 from headstart.evidence.record import Record
 from headstart.evidence.weigh import MODEL, weigh_systems
+from headstart.report import frozen
 from headstart.report.chat import copying_said, forgetting_said
 from headstart.report.html import render
+from headstart.report.plots import Box
 from headstart.screen import chat_table
 from headstart.tasks.chat import Chat
 from tests import samples
@@ -81,6 +83,13 @@ def test_the_page_has_every_part_and_drops_those_that_were_not_measured(record: 
     assert "of 30 of these conversations" in page  # only so many were asked
     bare = ChatEvidence(n_asked=0, forgetting=None, parroting=None, samples=(), lengths=())
     assert not any(f'<h2 id="{part}">' in render(replace(record, chat=bare)) for part in parts)
+
+
+def test_the_head_of_a_language_model_is_its_own_and_stays() -> None:
+    adapted = samples.plan(strategy="lora", strength=None, metric="perplexity", cut=4)
+    assert frozen.boxes(adapted)[-1] == Box("frozen", "its own head")
+    assert frozen.key(adapted)[-1] == ("frozen", "its own head, as it was pretrained")
+    assert frozen.boxes(replace(adapted, metric="roc_auc"))[-1] == Box("head", "new head")
 
 
 def test_the_card_speaks_of_a_chatbot(record: Record) -> None:
