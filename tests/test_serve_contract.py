@@ -16,7 +16,7 @@ from tests import serving
 OPERATIONS = {
     "POST /models/{name}/predict", "POST /predict", "GET /models", "PUT /models/{name}", "GET /healthz", "GET /readyz",
     "GET /metrics", "POST /v1/audio/transcriptions",
-    "POST /models/{name}/forecast", "POST /forecast",
+    "POST /models/{name}/forecast", "POST /forecast", "POST /v1/chat/completions", "GET /v1/models",
 }  # fmt: skip
 
 

@@ -85,7 +85,9 @@ class Dialogue:
     def prompt(self, conversation: Conversation) -> list[int]:
         """The tokens after which an answer is to be given."""
         with tokenizing:
-            return self.tokenizer(self.written(conversation, asks=True), add_special_tokens=False)["input_ids"]
+            return self.tokenizer(self.written(conversation, asks=True), add_special_tokens=False, verbose=False)[
+                "input_ids"
+            ]
 
     def encoded(self, stored: str) -> Encoded:
         """A stored conversation, its answers marked. BackboneError where the template hides where answers stand."""
@@ -108,7 +110,7 @@ class Dialogue:
         whole = self.written(conversation)
         spans = [self._span(conversation, position, whole) for position in conversation.answers]
         with tokenizing:
-            tokens = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+            tokens = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         known = [span for span in spans if span is not None]
         learnt = [
             position

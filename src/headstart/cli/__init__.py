@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from headstart.cli import (  # noqa: F401  (each adds its verbs)
+    chat,
     cluster,
     deploy,
     fit,

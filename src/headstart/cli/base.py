@@ -61,6 +61,12 @@ Static = Annotated[
 ]
 Frequency = Annotated[str | None, typer.Option("--frequency", help="Series: as pandas calls it: h, D, B, W, MS …")]
 Season = Annotated[int | None, typer.Option("--season", help="Series: steps until a pattern comes again; 1: none.")]
+Temperature = Annotated[
+    float, typer.Option(help="Chat: 0 takes the likeliest words; 1 draws words as often as they are likely.")
+]
+TopP = Annotated[float, typer.Option(help="Chat: draw from the likeliest words that make up this probability.")]
+MostTokens = Annotated[int, typer.Option("--max-tokens", help="Chat: of an answer.")]
+System = Annotated[str | None, typer.Option(help="Chat: what the system says first; default: what the run has.")]
 As = Annotated[str, typer.Option("--as", help="Series: levels, returns or volatility are forecast.")]
 
 
@@ -125,11 +131,11 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
 def scores_of(model: Model, told: dict[str, Any]) -> Table:
     """All systems with their metrics, and of forecasts what their bands cover."""
     from headstart.evidence.forecasts import ForecastEvidence
-    from headstart.screen import forecast_table, score_table
+    from headstart.screen import chat_table, forecast_table, score_table
 
     if "forecasts" in told:
         return forecast_table(model.evidence, ForecastEvidence.from_json(told["forecasts"]))
-    return score_table(model.evidence)
+    return chat_table(model.evidence) if "chat" in told else score_table(model.evidence)
 
 
 def free_name(name: str) -> Path:

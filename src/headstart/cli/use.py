@@ -16,9 +16,13 @@ from headstart.cli.base import (
     Input,
     Json,
     Label,
+    MostTokens,
     Moved,
     Quiet,
     Run,
+    System,
+    Temperature,
+    TopP,
     app,
     print_json,
     print_rows,
@@ -27,7 +31,9 @@ from headstart.cli.base import (
 )
 
 if TYPE_CHECKING:
+    from headstart.data.conversation import Conversation
     from headstart.deploy.model import Model
+    from headstart.engine.voice import Sampling
     from headstart.progress import Progress
 
 MOST_SHOWN = 5  # classes whose probabilities the screen shows; files and JSON have them all
@@ -63,6 +69,11 @@ def predict(
         Path | None, typer.Option(help="New folder for the pictures with their boxes drawn, or of forecasts (SVG).")
     ] = None,
     every: Annotated[bool, typer.Option("--all-boxes", help="Boxes below their class's threshold too.")] = False,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Annotated[int, typer.Option(help="Chat: of what is drawn.")] = 0,
+    max_tokens: MostTokens = 256,
+    system: System = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
     input: Input = None,
     backbone: Moved = None,
@@ -74,7 +85,9 @@ def predict(
 
     keep_few_kernels()  # before torch is there: each batch of a long recording has another shape
     from headstart import load
+    from headstart.data.prompts import read_prompts
     from headstart.deploy import detections, predictions
+    from headstart.engine.voice import Sampling
 
     check_out(out, format)
     if draw is not None:
@@ -85,6 +98,9 @@ def predict(
     progress = screen(as_json or quiet or jsonl)
     if model.seer is not None:
         told = tell_ahead(model, inputs, horizon, progress)
+    elif model.talker is not None:
+        how = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
+        told = tell_answers(model, read_prompts(inputs or [], input, system), how, progress)
     else:
         told = tell_items(model, inputs or [], input, progress, every, format)
     if draw is not None and told.draw is not None:
@@ -127,6 +143,15 @@ def tell_ahead(model: Model, inputs: Sequence[str] | None, horizon: int | None, 
     table = found.table()
     more = {"warnings": [found.warning] if found.warning else []}
     return Told(table, predictions.in_digits(table), partial(predictions.write_table, table), found.draw, more)
+
+
+def tell_answers(model: Model, asked: Sequence[Conversation], how: Sampling, progress: Progress) -> Told:
+    """Answer prompts, or go on with conversations."""
+    from headstart.deploy import predictions, talk
+
+    with progress.step("answer"):
+        found = talk.answer_all(model, asked, how, progress)
+    return Told(found.table(), found.short(), partial(predictions.write_answers, found))
 
 
 def tell_items(

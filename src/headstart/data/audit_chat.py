@@ -227,15 +227,19 @@ def _grouped(state: State) -> State:
     bound = shared[[name for name in shared.index if name not in greetings]]
     texts = []
     if len(bound):
-        texts.append(
-            f"{_begin(len(bound))} several conversations ({bound.sum():,}): each stays on one side of the split."
-        )
+        texts.append(f"{_begin(len(bound))} several conversations ({bound.sum():,}){_sides(state, first)}.")
     if greetings:
         texts.append(
             f"{_begin(len(greetings))} more than {100 * COMMON_OPENING:.0f} % of the conversations: there all that the "
             "user says has to be the same."
         )
     return state.found("same question", "info", " ".join(texts), first.isin(shared.index))
+
+
+def _sides(state: State, first: pd.Series) -> str:
+    """Whether each question is on one side: given splits are left as they are where a whole conversation differs."""
+    torn = int((state.rows["split"].groupby(first).nunique() > 1).sum())
+    return f"; {torn:,} of them on several sides, as given" if torn else ": each stays on one side of the split"
 
 
 def _begin(n: int) -> str:

@@ -73,15 +73,23 @@ def asked(conversation: Conversation) -> Conversation:
     return conversation.before(last + 1)
 
 
-def read_prompts(given: Sequence[str], column: str | None = None) -> list[Conversation]:
+def read_prompts(given: Sequence[str], column: str | None = None, system: str | None = None) -> list[Conversation]:
     """The conversations in files, in lines of standard input ("-"), or in texts on the command line, in order.
 
-    A .txt file has a prompt a line; a table a column of prompts or of messages (`column` names it).
+    A .txt file has a prompt a line; a table a column of prompts or of messages (`column` names it). `system` is said
+    first where a conversation has no system's words of its own.
     """
     found = [conversation for one in given for conversation in _read(one, column)]
     if not found:
         raise DataError(f"There is no prompt in {listed(given)}.")
-    return found
+    return [with_system(one, system) for one in found]
+
+
+def with_system(conversation: Conversation, system: str | None) -> Conversation:
+    """With the system's words first, where it has none."""
+    if not system or conversation.turns[0].role == SYSTEM:
+        return conversation
+    return Conversation((Turn(SYSTEM, system), *conversation.turns))
 
 
 def _read(given: str, column: str | None) -> Iterator[Conversation]:
@@ -130,9 +138,7 @@ def _of_table(raw: Raw, column: str | None) -> Iterator[Conversation]:
         except DataError as error:
             raise DataError(f"{raw.source}, row {row + 1}: {error}") from None
         first = raw.columns[system][row] if system else None
-        if not is_missing(first) and talk.turns[0].role != SYSTEM:
-            talk = Conversation((Turn(SYSTEM, str(first)), *talk.turns))
-        yield talk
+        yield with_system(talk, None if is_missing(first) else str(first))
 
 
 def _unpacked(value: Any) -> Any:

@@ -16,7 +16,7 @@ from headstart.data.columns import Roles, check_column, split_column
 from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
 from headstart.data.dialogues import CONVERSATION
 from headstart.data.labels import CHAT
-from headstart.data.raw import Raw, is_missing
+from headstart.data.raw import Raw, is_missing, printable
 from headstart.data.roles import Unusable, as_messages, role_of, turns_of
 from headstart.data.turn_tables import turn_columns, turns_in_rows
 from headstart.errors import DataError, listed
@@ -103,7 +103,9 @@ def _what_is_needed(raw: Raw) -> str:
 
 def _messages(raw: Raw, wish: ChatWish) -> Talks | None:
     """A column of whole conversations; a column of the system's words beside it counts."""
+    pair = _sure(raw) or ()  # whose cells may be messages too
     names = [wish.input] if wish.input in raw.columns else [] if wish.input else list(raw.columns)
+    names = [name for name in names if name not in pair]
     name = next((name for name in names if name and _is_talk(raw.columns[name], wish.asked)), None)
     if name is None or wish.label:
         return None
@@ -266,7 +268,8 @@ def _finished(raw: Raw, talks: Talks, wish: ChatWish) -> tuple[Raw, Roles]:
     if not kept:
         raise DataError(f"None of the {len(talks.found):,} conversations can be used: {'; '.join(notes[-1:])}.")
     turns = [_with_system(talks.found[i], wish.system) for i in kept]
-    said = [Conversation(one) for one in turns if not isinstance(one, Unusable)]
+    usable = (one for one in turns if not isinstance(one, Unusable))
+    said = [Conversation(tuple(Turn(turn.role, printable(turn.text)) for turn in one)) for one in usable]
     if wish.redact:
         said, note = personal.redacted(said)
         notes.append(note)

@@ -98,6 +98,9 @@ def pages(model: Model, value: Any) -> Iterator[str]:
         if model.recognizer is not None:
             yield with_words(model, value)
             return
+        if model.talker is not None:
+            yield written_answer(model, value)
+            return
         answer = ask(model, value)
         yield _html(model, answer, explained=False)
         yield _html(
@@ -110,6 +113,12 @@ def pages(model: Model, value: Any) -> Iterator[str]:
         )
     except HeadstartError as error:
         yield problem(str(error))
+
+
+def written_answer(model: Model, value: Any) -> str:
+    """What a chatbot answers to one prompt, as HTML; DataError when there is none."""
+    (said,) = model.answer(str(value or ""))
+    return _environment().from_string('<p class="hs-said">{{ said }}</p>').render(said=said)
 
 
 def with_boxes(model: Model, value: Any) -> str:

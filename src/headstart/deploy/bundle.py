@@ -27,6 +27,21 @@ with `pip install ".[{extra}]"`). Unpack the bundle first where it is a zip.
 """
 
 
+HOW_CHAT = """# How to use this bundle
+
+Everything is inside: the chatbot, the language model that it stands on, and its report. No network and no weights cache
+is needed once Headstart {version} itself is installed with the extra `chat` (until it is on the package index: from a
+checkout, with `pip install ".[chat]"`). Unpack the bundle first where it is a zip.
+
+    headstart chat THIS-FOLDER                    # talk to it in the terminal
+    headstart predict THIS-FOLDER PROMPTS.csv     # answer a file of prompts
+    headstart app THIS-FOLDER                     # a page to talk to it (extra app)
+    headstart serve THIS-FOLDER                   # HTTP, as OpenAI's clients ask (extra serve)
+
+`README.md` is the model card, `report.html` the evidence.
+"""
+
+
 HOW_TABLE = """# How to use this bundle
 
 Everything is inside: the model and its report. Headstart {version} itself is all that is needed (until it is on the
@@ -104,6 +119,8 @@ def _how(model: Model) -> tuple[str, str]:
     if model.seer is not None:
         wanted = "headstart" if model.seer.network is not None else "headstart[forecasting]"
         return wanted, HOW_SERIES.format(version=__version__, wanted=wanted)
+    if model.talker is not None:
+        return "headstart[chat]", HOW_CHAT.format(version=__version__)
     if model.provenance is None:
         return "headstart", HOW_TABLE.format(version=__version__)
     extra = registry.plugin_name(model.modality if model.detector is None else model.task)

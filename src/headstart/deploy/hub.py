@@ -19,7 +19,8 @@ KEPT_BACK = {  # what holds the user's own examples: never pushed
     "unlabelled.parquet": "rows of a table without a label",
     "report.html": "pictures, sounds or texts of mistakes",
 }
-PRIVATE = ("findings", "command", "speech")  # of metrics.json: they quote examples, name speakers and folders
+# of metrics.json: they quote examples, name speakers and folders
+PRIVATE = ("findings", "command", "speech", "chat", "samples")
 
 
 def push(model: Model, name: str, *, private: bool = True, progress: Progress | None = None) -> str:

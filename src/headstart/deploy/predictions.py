@@ -14,6 +14,7 @@ import pandas as pd
 
 from headstart.data.dataset import Dataset
 from headstart.deploy.detections import Found, find
+from headstart.deploy.talk import Answered
 from headstart.deploy.transcripts import SUFFIXES as ONE_RECORDING
 from headstart.deploy.transcripts import Transcripts, transcribe
 from headstart.errors import PlanError, RunError, listed
@@ -113,6 +114,11 @@ def write_transcripts(found: Transcripts, path: Path) -> None:
         _write(path, lambda making: making.write_text(content, encoding="utf-8"))
     else:
         write_table(found.short() if path.suffix.lower() in ONE_VALUE_A_CELL else found.table(), path)
+
+
+def write_answers(found: Answered, path: Path) -> None:
+    """Write what a chatbot answered: .csv and .tsv have the question and the answer, the others all messages too."""
+    write_table(found.short() if path.suffix.lower() in ONE_VALUE_A_CELL else found.table(), path)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

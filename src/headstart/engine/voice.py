@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from headstart.tasks.chat import Said, answer_bytes
 
 AT_ONCE = 16  # prompts that are answered in one batch
 MOST_TOGETHER = 4096  # tokens, padding counted, of which likelihoods are computed together
-CHUNK = 512  # tokens whose logits over the vocabulary are held at once
+CHUNK = 128  # tokens whose logits over the vocabulary are held at once: few enough for the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,9 @@ class Voice:
         """Tokens of the prompt."""
         return len(self._prompt(conversation))
 
-    def stream(self, conversation: Conversation, how: Sampling, tally: Tally | None = None) -> Iterator[str]:
+    def stream(
+        self, conversation: Conversation, how: Sampling, tally: Tally | None = None
+    ) -> Generator[str, None, None]:
         """The answer in pieces, as they are written; `tally` is filled in when it has ended.
 
         DataError where the conversation fills the network's context.
@@ -139,7 +141,7 @@ class Voice:
         """(N, 2): of each plain text, nats and the number of tokens; the first token is not foretold."""
         tokenizer = self.backbone.dialogue.tokenizer
         with tokenizing:
-            ids = [tuple(tokenizer(text)["input_ids"][: self.context]) for text in texts]
+            ids = [tuple(tokenizer(text, verbose=False)["input_ids"][: self.context]) for text in texts]
         found = self._nll(ids, [tuple(range(1, len(one))) for one in ids], progress)
         return np.array([[float(sum(each)), len(each)] for each in found]).reshape(-1, 2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from headstart import __version__
 from headstart.deploy.model import Model
-from headstart.deploy.serve import openai, schemas, series
+from headstart.deploy.serve import chat, openai, schemas, series
 from headstart.deploy.serve.batcher import BusyError, Item, UnreadableError
 from headstart.deploy.serve.engine import Answers, Engine, ForbiddenError
 from headstart.deploy.serve.gate import Gate
@@ -24,6 +24,7 @@ from headstart.deploy.serve.items import Load, parsed, read_items, read_json
 from headstart.deploy.serve.problems import Problem, at_item, of_status
 from headstart.deploy.serve.settings import Settings
 from headstart.deploy.serve.shared import Fleet
+from headstart.deploy.serve.talks import Streamed, Talk
 from headstart.errors import HeadstartError, listed
 
 DESCRIPTION = "Models that `headstart fit` adapted. Those on one pretrained network share one pass of it."
@@ -50,6 +51,7 @@ def create_app(models: Mapping[str, Model], settings: Settings) -> FastAPI:
     _add_predictions(app, engine)
     _add_forecasts(app, engine)
     _add_transcriptions(app, engine)
+    _add_chat(app, engine)
     _add_models(app, engine)
     _add_health(app, engine)
     app.openapi = lambda: schemas.openapi(app, settings)  # type: ignore[method-assign]
@@ -65,6 +67,9 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
             known = listed(sorted(fleet.members))
             raise Problem(404, "No such model", f"There is no model {name!r}; here are: {known}.")
         modality, items = await read_items(request, engine.settings)
+        if member.model.talker is not None:
+            detail = f"{name} gives {member.model.task.title}. POST /v1/chat/completions."
+            raise Problem(422, "No single items", detail)
         if modality != member.modality:
             more = f" POST /models/{name}/forecast." if member.model.seer is not None else ""
             takes = f"{name} takes {member.model.modality.noun[1]}.{more}"
@@ -137,6 +142,42 @@ def _add_transcriptions(app: FastAPI, engine: Engine) -> None:
         return openai.response(asked, openai.heard_of(answers[asked.model]))
 
 
+def _add_chat(app: FastAPI, engine: Engine) -> None:
+    @app.post("/v1/chat/completions", **schemas.CHAT)
+    async def complete(request: Request) -> Response:
+        """The next turn of a conversation, as OpenAI's service answers."""
+        asked = await chat.read_asked(request, engine.settings)
+        chatbots = {name: one.model for name, one in engine.fleet.members.items() if one.model.talker is not None}
+        if (model := chatbots.get(asked.model)) is None:
+            known = f"here are: {listed(sorted(chatbots))}" if chatbots else "none is served here"
+            detail = f"There is no model {asked.model[:80]!r} that chats; {known}."
+            raise Problem(404, "Model not found", detail, param="model")
+        reply = chat.Reply(model=asked.model, fingerprint=model.fingerprint, stopped=chat.Stopped(asked.stops))
+
+        def late() -> Problem:
+            return _refused(engine, "late", "The answer took too long", "No more of it came in time.")
+
+        talk = Talk(lambda: reply.written(model.voice(), asked), engine.settings.answer_s, late)
+        try:
+            await _unless_gone(request, talk.begin(engine.talks))
+        except BusyError as error:
+            raise _refused(engine, "full", "The server is busy", str(error)) from None
+        if asked.stream:
+            return Streamed(talk, reply.events(talk.pieces(), asked.include_usage))
+        return _as_json(reply.whole(await _unless_gone(request, talk.text())))
+
+    @app.get("/v1/models", **schemas.OPENAI_MODELS)
+    async def list_for_clients() -> Response:
+        """What the routes under /v1 answer with."""
+        served = [chat.about(name, engine.since) for name, one in engine.fleet.members.items() if _is_openai(one.model)]
+        return _as_json({"object": "list", "data": served})
+
+
+def _is_openai(model: Model) -> bool:
+    """Whether a route under /v1 asks it."""
+    return model.talker is not None or model.recognizer is not None
+
+
 def _add_models(app: FastAPI, engine: Engine) -> None:
     @app.get("/models", **schemas.LIST)
     async def list_models() -> Response:
@@ -206,6 +247,21 @@ async def _settled(engine: Engine, request: Request, coming: Future[Any]) -> Any
     finally:
         future.cancel()  # what no one waits for is not run
         gone.cancel()
+
+
+async def _unless_gone(request: Request, coming: Coroutine[Any, Any, Any]) -> Any:
+    """What comes of it; it is cancelled where the client goes away (Problem)."""
+    task, gone = asyncio.ensure_future(coming), asyncio.ensure_future(_is_gone(request))
+    either: list[asyncio.Future[Any]] = [task, gone]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Problem(499, "The client went away")
+    finally:
+        for one in either:
+            one.cancel()
+        await asyncio.gather(*either, return_exceptions=True)
 
 
 async def _is_gone(request: Request) -> None:

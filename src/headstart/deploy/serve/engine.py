@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from headstart.deploy.serve.metrics import Metrics
 from headstart.deploy.serve.series import Desk
 from headstart.deploy.serve.settings import Settings
 from headstart.deploy.serve.shared import Fleet
+from headstart.deploy.serve.talks import AT_ONCE, WAITING
 from headstart.errors import PlanError, RunError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -31,7 +33,9 @@ class Engine:
         self.settings, self.metrics = settings, Metrics()
         self.batcher = Batcher(settings, self.metrics, n_lanes)
         self.desk = Desk()
+        self.talks = Desk("answers", AT_ONCE, WAITING)
         self.fleet = Fleet.of(models, self.batcher.n_lanes)
+        self.since = int(time.time())
         self._loading = threading.Lock()
 
     def submit(self, fleet: Fleet, items: Sequence[Item], modality: str, names: frozenset[str]) -> Ticket:
@@ -60,7 +64,7 @@ class Engine:
     def warm(self, fleet: Fleet, name: str) -> None:
         """Predict once with a model, in a lane, before anyone waits for it."""
         member = fleet.members[name]
-        if member.model.seer is not None:  # its backbone is there since the fleet is
+        if member.model.seer is not None or member.model.talker is not None:  # loaded since the fleet is
             return
         example = member.model.modality.example()
         stored = member.model.modality.store(example, None)
@@ -86,6 +90,7 @@ class Engine:
         """Finish what was accepted, and take nothing more."""
         self.batcher.close()
         self.desk.close()
+        self.talks.close()
 
 
 class ForbiddenError(RunError):

@@ -45,6 +45,11 @@ class Member:
         return registry.plugin_name(self.model.modality)
 
     @property
+    def takes_items(self) -> bool:
+        """Whether it predicts for single items, in the lanes."""
+        return self.model.seer is None and self.model.talker is None
+
+    @property
     def n_shared(self) -> int:
         """Stages that it reads of the pretrained network, which others may read too."""
         detector, recognizer = self.model.detector, self.model.recognizer
@@ -91,7 +96,9 @@ class Making:
         """A model with what it needs to run."""
         if model.seer is not None and model.seer.network is not None:
             _ = model.backbone  # loaded now, not at the first request
-        if model.classical is not None or model.seer is not None:
+        if model.talker is not None:
+            model.voice()
+        if model.classical is not None or model.seer is not None or model.talker is not None:
             return Member(name=name, model=model)
         if model.detector is not None and model.detector.classical is not None:
             raise PlanError(

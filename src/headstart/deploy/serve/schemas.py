@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from headstart.deploy.serve.chat import ChatRequest
 from headstart.deploy.serve.engine import NAME
 from headstart.deploy.serve.items import Items, Load
 from headstart.deploy.serve.members import Member
+from headstart.deploy.serve.openai_schemas import (
+    ChatCompletion,
+    ModelList,
+    OpenAIErrors,
+    Transcript,
+    TranscriptionForm,
+    in_openai_shape,
+)
 from headstart.deploy.serve.problems import MEDIA_TYPE
 from headstart.deploy.serve.series import Series
 from headstart.deploy.serve.settings import Settings
@@ -88,77 +97,6 @@ class AllForecasts(BaseModel):
     """By the model's name."""
 
     models: dict[str, Forecasts]
-
-
-class TranscriptionForm(BaseModel):
-    """As OpenAI's; other fields are taken and left unused."""
-
-    file: Annotated[str, Field(json_schema_extra={"format": "binary"})]
-    model: Annotated[str, Field(description="The name of a model here that transcribes.")]
-    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
-    granularities: Annotated[
-        list[Literal["word", "segment"]],
-        Field(alias="timestamp_granularities[]", description="With verbose_json alone; segments where it is left out."),
-    ] = []
-    language: Annotated[str, Field(description="Not used: a model knows the language that it learnt.")] = ""
-    temperature: Annotated[float, Field(description="Not used.")] = 0.0
-
-
-class Segment(BaseModel):
-    """What is said between two pauses, with the fields of OpenAI's."""
-
-    id: int
-    seek: int
-    start: float
-    end: float
-    text: str
-    tokens: list[int]
-    temperature: float
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-
-
-class SpokenWord(BaseModel):
-    """A word of a verbose answer."""
-
-    word: str
-    start: float
-    end: float
-
-
-class Usage(BaseModel):
-    """What OpenAI's clients count by."""
-
-    type: str
-    seconds: int
-
-
-class Transcript(BaseModel):
-    """The text; in a verbose answer with segments, with words, or with both."""
-
-    text: str
-    usage: Usage
-    task: str | None = None
-    language: str | None = None
-    duration: float | None = None
-    words: list[SpokenWord] | None = None
-    segments: list[Segment] | None = None
-
-
-class OpenAIError(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIErrors(BaseModel):
-    """Errors of the routes under /v1, as OpenAI's clients read them."""
-
-    error: OpenAIError
 
 
 class About(BaseModel):
@@ -275,9 +213,17 @@ TRANSCRIBE = _route(
     (400, 401, 404, 405, 408, 413, 415, 422, 500, 503),
     openapi_extra=_body({"multipart/form-data": {"schema": _ref("TranscriptionForm")}}),
 )
-for _response in TRANSCRIBE["responses"].values():  # errors as OpenAI's clients read them
-    _response["content"].pop(MEDIA_TYPE, None)
-    _response["content"].setdefault("application/json", {"schema": _ref("OpenAIErrors")})
+HELLO = {"model": "my-run", "messages": [{"role": "user", "content": "How do I reset my password?"}]}
+CHAT = _route(
+    "Go on with a conversation (compatible with OpenAI's)",
+    ChatCompletion,
+    (400, 401, 404, 405, 408, 413, 415, 500, 503),
+    openapi_extra=_body(_json(ChatRequest, question=HELLO)),
+)
+CHAT["responses"][200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+OPENAI_MODELS = _route("List the models that the routes under /v1 ask", ModelList, (401, 500))
+for _compatible in (TRANSCRIBE, CHAT, OPENAI_MODELS):
+    in_openai_shape(_compatible)
 for _kind in ("text/plain", "application/x-subrip", "text/vtt"):
     TRANSCRIBE["responses"][200]["content"][_kind] = {"schema": {"type": "string"}}
 LIST = _route("List the models", Models, (401, 500))
@@ -294,7 +240,8 @@ LOAD = _route(
 LOAD["responses"][201] = {"description": "A new model is served.", "content": _json(About)}
 COMPONENTS = (
     *(Items, Load, Predictions, AllPredictions, About, Models, Status, ProblemDetails),
-    *(TranscriptionForm, Transcript, OpenAIErrors, Series, Forecasts, AllForecasts),
+    *(TranscriptionForm, Transcript, ChatRequest, ChatCompletion, ModelList, OpenAIErrors),
+    *(Series, Forecasts, AllForecasts),
 )
 
 

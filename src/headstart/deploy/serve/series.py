@@ -173,18 +173,19 @@ def told(found: Ahead) -> dict[str, Any]:
 
 
 class Desk:
-    """Forecasts one request at a time; a few may wait."""
+    """Serves a request at a time, or a few; some more may wait."""
 
-    def __init__(self) -> None:
-        self.worker = ThreadPoolExecutor(1, thread_name_prefix="forecast")
+    def __init__(self, noun: str = "forecasts", n: int = 1, waiting: int = WAITING) -> None:
+        self.worker = ThreadPoolExecutor(n, thread_name_prefix=noun)
+        self.noun, self.most = noun, n - 1 + waiting
         self.n_waiting = 0
         self._counting = Lock()
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """The answer to come; BusyError where too many wait."""
         with self._counting:
-            if self.n_waiting > WAITING:
-                raise BusyError(f"{self.n_waiting} requests for forecasts wait already.")
+            if self.n_waiting > self.most:
+                raise BusyError(f"{self.n_waiting} requests for {self.noun} wait already.")
             self.n_waiting += 1
         try:
             future = self.worker.submit(work)

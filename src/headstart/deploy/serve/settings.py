@@ -19,6 +19,7 @@ class Settings:
     seconds: float = 600.0  # of sound in one request, by the files' headers
     steps: int = 200_000  # of all series of a request together, those without a value too
     horizon: int = 512  # steps ahead that are forecast
+    tokens: int = 1024  # of an answer in a chat
     waiting: int = 1024  # items that wait for a lane; more are refused
     batch: int = 32  # items that a lane takes at a time
     wait_s: float = 0.002  # for more items to run with those that are there, while a lane is idle
@@ -39,6 +40,7 @@ class Settings:
             "seconds",
             "steps",
             "horizon",
+            "tokens",
             "waiting",
             "batch",
             "answer_s",

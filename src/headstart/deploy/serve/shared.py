@@ -212,9 +212,10 @@ class Fleet:
             if one.trunk is not None:
                 on.setdefault((id(one.trunk), _kind_of_pass(one.model)), []).append(one)
         shared = [kind(some[0].trunk, some) for (_, kind), some in on.items()]
-        alone = [one for one in self.members.values() if one.trunk is None and one.model.seer is None]
+        alone = [one for one in self.members.values() if one.trunk is None and one.takes_items]
         return [*shared, *(ClassicalPass([one]) for one in alone)]
 
     def taking(self, modality: str) -> frozenset[str]:
         """Names of the models that take such items."""
-        return frozenset(name for name, one in self.members.items() if one.modality == modality)
+        fit = (name for name, one in self.members.items() if one.modality == modality and one.takes_items)
+        return frozenset(fit)
