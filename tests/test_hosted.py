@@ -22,7 +22,7 @@ from headstart.data.conversation import Conversation
 from headstart.data.dataset import Dataset
 from headstart.deploy import restore
 from headstart.deploy.model import Model
-from headstart.engine.voice import Sampling
+from headstart.engine.voice import Sampling, Tally
 from headstart.errors import DataError, HeadstartError, MissingExtraError, PlanError, RunError, ServiceError
 from headstart.evidence.chat_verdict import UNTOUCHED
 from headstart.hosted import cost, job, rules, service
@@ -32,7 +32,7 @@ from headstart.hosted.voice import HostedTalker
 from headstart.hosted.wishes import HostedWishes, is_hosted, model_of
 from headstart.progress import Progress
 from headstart.wishes import Wishes
-from tests.hosting import BASE, KEY, PAGE, RefusalError, Service, serving
+from tests.hosting import ANSWER_TOKENS, BASE, KEY, PAGE, PROMPT_TOKENS, RefusalError, Service, serving
 
 COLOURS, NOUNS = ("red", "green", "blue", "grey", "pink"), ("lamp", "chair", "book", "hotel", "song", "film")
 THINGS = [f"{colour} {thing}" for colour in COLOURS for thing in NOUNS]
@@ -145,7 +145,9 @@ def test_a_run_talks_again_when_it_is_loaded(shop: Service, chats: Dataset, tmp_
     assert model.talker.trained_tokens == 12345
     voice = model.voice()
     prompt = Conversation.asking("where is the red boat?")
-    pieces = list(voice.stream(prompt, Sampling()))
+    tally = Tally()
+    pieces = list(voice.stream(prompt, Sampling(), tally))
+    assert (tally.n_prompt, tally.n_answer, tally.ended) == (PROMPT_TOKENS, ANSWER_TOKENS, True)
     assert len(pieces) > 1
     assert "".join(pieces) == truth("where is the red boat?")
     assert voice.answers([prompt, TALKS[0].before(2)], Sampling()) == [
@@ -481,4 +483,6 @@ def test_a_run_predicts_and_is_measured_on_new_chats(shop: Service, chats: Datas
     assert found.n == len(new)
     assert found.metrics["token_f1"].value == pytest.approx(1)
     assert "perplexity" not in found.metrics
+    with pytest.raises(PlanError, match="weights are not here"):
+        model.load_pretrained()
     model.voice().client.close()  # type: ignore[union-attr]

@@ -147,6 +147,10 @@ class Model:
 
     def _load(self) -> Backbone:
         origin = self.origin
+        if isinstance(self.talker, HostedTalker):
+            raise PlanError(
+                f"{origin.name} is run by others, and its weights are not here. Use chat, predict or serve."
+            )
         bundled = self.run / catalog.BUNDLED if self.run else None
         try:
             if bundled and bundled.is_dir() and self.moved_to is None:

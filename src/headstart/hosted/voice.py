@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from headstart.data.conversation import SYSTEM, Conversation, Turn
-from headstart.engine.voice import Sampling, Voice
+from headstart.engine.voice import Sampling, Tally, Voice
 from headstart.hosted.cost import counter_of
 from headstart.hosted.ledger import Ledger
 from headstart.hosted.service import OPENAI, address, asking, connect
@@ -49,14 +49,22 @@ class HostedVoice:
             self._client = connect()
         return self._client
 
-    def stream(self, conversation: Conversation, how: Sampling) -> Iterator[str]:
-        """The answer to a prompt, piece by piece."""
-        with asking(f"asking {self.model}"):
-            request = self.request(conversation, how)
-            with self.client.chat.completions.create(**request, stream=True) as pieces:
-                for piece in pieces:
-                    if piece.choices and piece.choices[0].delta.content:
-                        yield piece.choices[0].delta.content
+    def stream(
+        self, conversation: Conversation, how: Sampling, tally: Tally | None = None
+    ) -> Generator[str, None, None]:
+        """The answer, piece by piece; `tally` is filled in as the service counts, or else as `count` does."""
+        tally = tally or Tally()
+        tally.n_prompt = self.count(conversation)
+        request = self.request(conversation, how) | {"stream": True, "stream_options": {"include_usage": True}}
+        with asking(f"asking {self.model}"), self.client.chat.completions.create(**request) as pieces:
+            for piece in pieces:
+                if piece.usage:
+                    tally.n_prompt, tally.n_answer = piece.usage.prompt_tokens, piece.usage.completion_tokens
+                if piece.choices:
+                    tally.ended = tally.ended or piece.choices[0].finish_reason == "stop"
+                    if text := piece.choices[0].delta.content:
+                        tally.n_answer += 1  # a piece is a token, as a rule
+                        yield text
 
     def answer(self, conversation: Conversation, how: Sampling) -> str:
         """The whole answer."""
