@@ -37,8 +37,6 @@ PRICES = {  # openai.com/api/pricing in DATED
     "gpt-4.1": _listed(25.0, 3.0, 12.0),
     "gpt-4.1-mini": _listed(5.0, 0.8, 3.2),
     "gpt-4.1-nano": _listed(1.5, 0.2, 0.8),
-    "gpt-4o": _listed(25.0, 3.75, 15.0),
-    "gpt-4o-mini": _listed(3.0, 0.3, 1.2),
 }
 
 
