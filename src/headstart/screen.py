@@ -185,7 +185,7 @@ def candidate_table(plan: Plan) -> Table:
     for one in plan.candidates:
         cells = [
             one.title,
-            str(one.round) if one.round else "solved",
+            frozen.round_of(one),
             words.count(one.n_train),
             words.score(one.score) if one.score else frozen.unscored(one),
             frozen.passes(one.cost_passes),

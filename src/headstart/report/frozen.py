@@ -215,12 +215,19 @@ def _said(plan: Plan) -> str:
     return f"The broken line is the chosen cut: stages above it {how}."
 
 
+def round_of(one: Candidate) -> str:
+    """In which round of the search it was run, for people; what was not trained had none."""
+    if one.round:
+        return str(one.round)
+    return "untrained" if one.strategy == "zero_shot" else "solved"
+
+
 def _considered(one: Candidate, several: bool) -> Considered:
     chosen = is_chosen(one)
     return Considered(
         title=one.title,
         backbone=one.backbone if several else "",
-        round="solved" if one.round == 0 else str(one.round),
+        round=round_of(one),
         n_train=one.n_train,
         value=words.value(one.score) if one.score else unscored(one),
         interval=words.interval(one.score) if one.score else "",
