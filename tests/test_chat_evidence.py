@@ -252,6 +252,13 @@ def test_when_fine_tuning_paid(
     assert ("too few" in sentence) == (n_groups == 9)
 
 
+def test_the_verdict_says_where_the_untouched_model_ships() -> None:
+    sentence, paid = chat_verdict(compared_as(Score(0, 0, 0), LEVEL), Beside(n=100))
+    assert paid is None
+    assert "perplexity of 100 held-out conversations 8.00, by the untouched model itself" in sentence
+    assert chat_verdict(compared_as(Score(0, 0, 0), DOWN), Beside(n=100))[1] is False
+
+
 def test_the_verdict_says_what_was_forgotten() -> None:
     before = np.tile([300.0, 100.0], (40, 1))
     forgetting = compared(before, before * [1.05, 1], ("a",), seed=0)

@@ -13,6 +13,7 @@ import numpy as np
 from headstart import registry
 from headstart.backbones.base import Backbone
 from headstart.data.audit import audit
+from headstart.data.conversation import as_texts
 from headstart.data.dataset import Dataset
 from headstart.data.describe import describe
 from headstart.data.threads import in_threads
@@ -76,7 +77,7 @@ def cluster(
     if folder is not None:
         artifact.check_writable(folder)
     with progress.step("read"):
-        dataset = data if isinstance(data, Dataset) else read(data, label="")
+        dataset = as_texts(data) if isinstance(data, Dataset) else read(data, label="")
     progress.say(describe(dataset))
     network = load_backbone(backbone, registry.modality(dataset.modality), progress)
     items = prepared(dataset, progress)

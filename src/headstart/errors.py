@@ -6,6 +6,7 @@
     ├── PlanError           a choice that cannot be carried out
     ├── RunError            a run folder is missing, damaged or in the way
     ├── RegistryError       a plug-in is unknown, or its file breaks the rules
+    ├── ServiceError        a hosted model's API refused, or cannot be reached
     └── MissingExtraError   an optional library is not installed
 
 A message says what was given, what is allowed, and what to do next.
@@ -39,6 +40,15 @@ class RunError(HeadstartError):
 
 class RegistryError(HeadstartError):
     """A plug-in is unknown, or its file breaks the rule of one public class a file."""
+
+
+class ServiceError(HeadstartError):
+    """A hosted model's API refused, or cannot be reached."""
+
+    def __init__(self, message: str, *, passing: bool = False, status: int | None = None) -> None:
+        super().__init__(message)
+        self.passing = passing  # the same request may succeed later
+        self.status = status  # of HTTP; None where no answer came
 
 
 class MissingExtraError(HeadstartError):

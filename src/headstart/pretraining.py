@@ -20,6 +20,7 @@ from headstart.backbones import catalog
 from headstart.backbones.base import Backbone, Located
 from headstart.backbones.fetch import SOURCE_FILE
 from headstart.data.audit import audit
+from headstart.data.conversation import as_texts
 from headstart.data.dataset import Dataset
 from headstart.data.describe import describe
 from headstart.data.windows import windows
@@ -304,7 +305,7 @@ def forget(corpus: Corpus) -> None:
 
 def _given(data: Any, progress: Progress) -> Dataset:
     with progress.step("read"):
-        dataset = data if isinstance(data, Dataset) else read(data)
+        dataset = as_texts(data if isinstance(data, Dataset) else read(data))
     progress.say(describe(dataset))
     return dataset
 

@@ -43,11 +43,11 @@ def read(
     """Examples from a folder, a table file, a `datasets` data set, or Python objects with their `labels`.
 
     What the data are is found out; the keywords overrule: `input` and `label` name columns, `task` is
-    "classification", "multilabel", "regression", "detection", "transcription" or "chat", `group` names the column whose values stay on one side
-    of every split (a patient, a speaker), `time` the column to split by; `modality` "tabular" takes whole rows as the
-    input, as is done anyway with a labelled table that holds no text and no picture. In chat, `system` stands before
-    conversations that have no words of the system, and `redact` masks personal data. DataError says what was found and
-    what is needed.
+    "classification", "multilabel", "regression", "detection", "transcription" or "chat", `group` names the column whose
+    values stay on one side of every split (a patient, a speaker), `time` the column to split by; `modality` "tabular"
+    takes whole rows as the input, as is done anyway with a labelled table that holds no text and no picture. In chat,
+    `system` stands before conversations that have no words of the system, and `redact` masks personal data. DataError
+    says what was found and what is needed.
     """
     said = {"input": input, "label": label, "task": task, "group": group, "time": time, "modality": modality}
     said["system"] = system

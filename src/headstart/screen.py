@@ -133,6 +133,22 @@ def forecast_table(evidence: Evidence, found: ForecastEvidence) -> Table:
     return table
 
 
+def chat_table(evidence: Evidence) -> Table:
+    """Systems down; metrics across, the primary one and the first of answers with their intervals."""
+    with_interval = {evidence.primary, "token_f1"}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("", max_width=24)
+    for name, title in evidence.titles.items():
+        table.add_column(title, max_width=None if name in with_interval else 12, vertical="bottom")
+    for who, scores in {"this model": evidence.metrics, **evidence.baselines}.items():
+        cells = [
+            (words.score if name in with_interval else words.value)(scores[name]) if name in scores else "–"
+            for name in evidence.titles
+        ]
+        table.add_row(*map(Text, [who, *cells]), style="bold" if who == "this model" else None)
+    return table
+
+
 def depth_lines(plan: Plan) -> Table:
     """The depth profile: a line a probe with its score as a bar, its interval, and a mark on what was chosen."""
     ends = [end for point in plan.depth for end in astuple(point.score) if math.isfinite(end)] or [0.0, 1.0]
@@ -169,7 +185,7 @@ def candidate_table(plan: Plan) -> Table:
     for one in plan.candidates:
         cells = [
             one.title,
-            str(one.round) if one.round else "solved",
+            frozen.round_of(one),
             words.count(one.n_train),
             words.score(one.score) if one.score else frozen.unscored(one),
             frozen.passes(one.cost_passes),

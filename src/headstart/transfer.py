@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import chat, detection, forecasting, inductive, traditional, transcription, transductive
+from headstart import chat, detection, forecasting, hosted_chat, inductive, traditional, transcription, transductive
 from headstart.data.columns import ROWS
 from headstart.data.layouts import PanelReading
 from headstart.data.panel import Panel
@@ -15,6 +15,7 @@ from headstart.deploy.model import Model
 from headstart.domains import read_target
 from headstart.errors import PlanError
 from headstart.evidence.plan import Plan
+from headstart.hosted.wishes import HostedWishes, is_hosted
 from headstart.panels import Asked
 from headstart.problem import labelled, pair
 from headstart.progress import Progress
@@ -45,6 +46,7 @@ def fit(
     class_weight: str | None = None,
     scratch: bool = True,
     metric: str | None = None,
+    hosted: HostedWishes | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -68,6 +70,9 @@ def fit(
     or anything that `read` takes. The target may then have few labels, or none; `strategy` names one way of
     `headstart.tables` (default: several, weighed by cross-validation on the target's labels).
 
+    Conversations teach a language model to answer. With `backbone` "openai:MODEL" they are sent to OpenAI's fine-tuning
+    API, as `hosted` says, and cost money there.
+
     With `horizon`, `data` are series (a Panel, or anything that `read_panel` takes, as `reading` says), and so many
     steps ahead are forecast; `source` is then a panel to pretrain on first, and `test_steps` how many of the latest
     steps are the test.
@@ -85,6 +90,7 @@ def fit(
         class_weight=class_weight,
         scratch=scratch,
         plan=plan if isinstance(plan, Plan) or plan is None else Plan.read(plan),
+        hosted=hosted or HostedWishes(),
     )
     if horizon is not None or isinstance(data, Panel):
         asked = Asked(horizon=_steps(horizon), source=source, test_steps=test_steps, reading=reading or PanelReading())
@@ -101,6 +107,8 @@ def fit(
         data, source = pair(data, source, progress)
     dataset = data if source is not None else labelled(data, progress)
     own = HEADS_OF_THEIR_OWN.get(str(dataset.task))
+    if is_hosted(backbone):
+        own = hosted_chat
     if own is not None and to is not None:
         raise PlanError(
             f"--to carries over one label of several, and the data pose {dataset.task}. Learn them with "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headstart import registry
 from headstart.errors import PlanError, did_you_mean, listed
 from headstart.evidence.plan import Plan
+from headstart.hosted.wishes import HostedWishes
 from headstart.tasks.base import Metric
 
 AUTO = "auto"
@@ -26,6 +27,7 @@ class Wishes:
     class_weight: str | None = None  # "balanced", "none"; None is balanced where the metric counts classes alike
     scratch: bool = True  # whether the same network is trained from random weights for comparison
     plan: Plan | None = None  # to be done again, exactly
+    hosted: HostedWishes = field(default_factory=HostedWishes)  # where the backbone is run by others
 
     @property
     def overruled(self) -> bool:

@@ -131,11 +131,11 @@ def tell(model: Model, as_json: bool, seconds: dict[str, float] | None = None) -
 def scores_of(model: Model, told: dict[str, Any]) -> Table:
     """All systems with their metrics, and of forecasts what their bands cover."""
     from headstart.evidence.forecasts import ForecastEvidence
-    from headstart.screen import forecast_table, score_table
+    from headstart.screen import chat_table, forecast_table, score_table
 
     if "forecasts" in told:
         return forecast_table(model.evidence, ForecastEvidence.from_json(told["forecasts"]))
-    return score_table(model.evidence)
+    return chat_table(model.evidence) if "chat" in told else score_table(model.evidence)
 
 
 def free_name(name: str) -> Path:

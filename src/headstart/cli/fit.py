@@ -52,7 +52,7 @@ def fit(
         str | None,
         typer.Option(
             help="probe, partial, full, lora, auto; boxes, transcripts, series: frozen; lora for Whisper's decoder; "
-            "zero_shot for series; others with --to, --source; else measured."
+            "zero_shot for series and chat; others with --to, --source; else measured."
         ),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,
@@ -70,6 +70,15 @@ def fit(
     modality: Annotated[
         str | None, typer.Option(help="tabular: learn from whole rows, even where one is a text.")
     ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Chat: the system's words, where a conversation has none of its own.")
+    ] = None,
+    redact: Annotated[bool, typer.Option(help="Chat: mask e-mail addresses, telephone and card numbers …")] = False,
+    yes: Annotated[bool, typer.Option(help="openai:MODEL: agree to what is sent and to its cost.")] = False,
+    price: Annotated[
+        str | None, typer.Option(help="openai:MODEL: dollars a million tokens, TRAINING or TRAINING,INPUT,OUTPUT.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="openai:MODEL: epochs of the fine-tuning.")] = None,
     horizon: Horizon = None,
     series: Series = None,
     known: Known = None,
@@ -87,9 +96,11 @@ def fit(
     """Adapt a pretrained backbone to DATA and write a run folder with the model, its evidence and a report.
 
     A plain table is learnt row by row, with the help of --source if there is one. With --horizon DATA holds series,
-    which are forecast; a network is pretrained on the series of --source first, if there are any.
+    which are forecast; a network is pretrained on the series of --source first, if there are any. Conversations, or
+    prompts with their answers (--task chat), teach a language model; --backbone openai:MODEL has OpenAI fine-tune one.
     """
     from headstart import problem, transfer
+    from headstart.hosted.wishes import HostedWishes
 
     progress = screen(as_json or quiet)
     beside = None
@@ -105,6 +116,7 @@ def fit(
         "class_weight": class_weight,
         "scratch": scratch,
         "metric": metric,
+        "hosted": HostedWishes(yes=yes, price=price, n_epochs=epochs),
         "seed": seed,
         "progress": progress,
     }
@@ -123,7 +135,8 @@ def fit(
         dataset, beside = problem.pair(data, source, progress, label=label, task=task, group=group, time=time)
     else:
         with progress.step("read"):
-            dataset = problem.read(data, input=input, label=label, task=task, group=group, time=time, modality=modality)
+            said = {"input": input, "label": label, "task": task, "group": group, "time": time, "modality": modality}
+            dataset = problem.read(data, **said, system=system, redact=redact)
     model = transfer.fit(
         dataset, target_labels=target_labels, source=beside, **learn, out=out or free_name(dataset.name)
     )

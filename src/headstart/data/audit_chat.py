@@ -95,8 +95,8 @@ def _unanswered(state: State) -> State:
     about = ~state.rows["talk"].map(lambda talk: bool(talk.turns)).astype(bool)
     if about.all():
         raise DataError(
-            f"None of the {state.count(len(about))} in {state.dataset.source} has an answer of the assistant after a "
-            f"question of the user. Check the roles ({', '.join(ROLES)}) or the columns (--input COL, --label COL)."
+            f"None of the {state.count(len(about))} has an answer of the assistant after a question of the user. "
+            f"Check the roles ({', '.join(ROLES)}) or the columns (--input COL, --label COL)."
         )
     if not about.any():
         return state
@@ -155,7 +155,7 @@ def _leaks(state: State) -> State:
     leaving = in_test | in_val
     if not leaving.any():
         return state
-    same = leaving & pair.isin(pair[split.isin(("val", "test"))])
+    same = (in_test & pair.isin(pair[split == "test"])) | (in_val & pair.isin(pair[split == "val"]))
     answers = f"{same.sum():,} with the same answers" if same.any() else "all with other answers"
     parts = (("train and val for being asked in test", in_test), ("train for being asked in val", in_val))
     left = " and ".join(f"{state.count(mask.sum())} out of {where}" for where, mask in parts if mask.any())
@@ -227,15 +227,19 @@ def _grouped(state: State) -> State:
     bound = shared[[name for name in shared.index if name not in greetings]]
     texts = []
     if len(bound):
-        texts.append(
-            f"{_begin(len(bound))} several conversations ({bound.sum():,}): each stays on one side of the split."
-        )
+        texts.append(f"{_begin(len(bound))} several conversations ({bound.sum():,}){_sides(state, first)}.")
     if greetings:
         texts.append(
             f"{_begin(len(greetings))} more than {100 * COMMON_OPENING:.0f} % of the conversations: there all that the "
             "user says has to be the same."
         )
     return state.found("same question", "info", " ".join(texts), first.isin(shared.index))
+
+
+def _sides(state: State, first: pd.Series) -> str:
+    """Whether each question is on one side: given splits are left as they are where a whole conversation differs."""
+    torn = int((state.rows["split"].groupby(first).nunique() > 1).sum())
+    return f"; {torn:,} of them on several sides, as given" if torn else ": each stays on one side of the split"
 
 
 def _begin(n: int) -> str:

@@ -14,6 +14,7 @@ from itertools import chain
 from headstart.data.audit import class_counts
 from headstart.data.audit_state import N_EXAMPLES, Finding, names_in
 from headstart.data.dataset import SPLITS, Dataset
+from headstart.data.labels import CHAT
 from headstart.errors import listed
 
 FEW_IN_TEST = 50  # below it an interval at 90 % accuracy is wider than ± 8 points
@@ -88,7 +89,9 @@ def _few_examples(dataset: Dataset) -> Iterator[Finding]:
     n = len(dataset.rows("test"))
     if n < FEW_IN_TEST:
         half = 196 * math.sqrt(0.9 * 0.1 / n)
-        wide = "" if dataset.task in ("regression", "detection") else f", about ± {half:.0f} points at 90 % accuracy"
+        wide = (
+            "" if dataset.task in ("regression", "detection", CHAT) else f", about ± {half:.0f} points at 90 % accuracy"
+        )
         text = f"Only {_count(dataset, n)} to test on: the intervals will be wide{wide}."
         yield Finding(kind="few examples", severity="warning", text=text)
 

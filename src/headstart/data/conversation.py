@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +90,17 @@ class Conversation:
     def question(self) -> str:
         """The user's words before it."""
         return next((t.text for t in reversed(self.turns[: self.asked]) if t.role == USER), "")
+
+
+def as_texts(dataset: Dataset) -> Dataset:
+    """Conversations as plain texts without labels, a turn a line; any other data set as it is."""
+    if dataset.task != "chat":
+        return dataset
+    talks = map(Conversation.from_text, dataset.inputs)
+    texts = ["\n".join(turn.text for turn in talk.turns) for talk in talks]
+    feature = dataset.table.features["input"]
+    table = dataset.table.remove_columns(["input", "label"]).add_column("input", texts, feature=feature)
+    return replace(dataset, table=table, task=None, notes=(*dataset.notes, "conversations are taken as plain texts"))
 
 
 def to_messages(dataset: Dataset) -> str:

@@ -10,11 +10,17 @@ import numpy as np
 
 from headstart import registry
 from headstart.data.conversation import Conversation
+from headstart.data.personal import mask
 
 if TYPE_CHECKING:
     import datasets
 
 SPLITS = ("train", "val", "test")
+
+
+def nouns_of(task: str | None, modality: str) -> tuple[str, str]:
+    """What an example is called, and what several are: ("text", "texts"); in chat an example is a conversation."""
+    return ("conversation", "conversations") if task == "chat" else registry.modality(modality).noun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +62,13 @@ class Dataset:
 
     @property
     def nouns(self) -> tuple[str, str]:
-        """What one of the examples is called, and what several are: ("text", "texts")."""
-        return ("conversation", "conversations") if self.task == "chat" else registry.modality(self.modality).noun
+        """What one of the examples is called, and what several are."""
+        return nouns_of(self.task, self.modality)
 
     def named(self, row: int) -> str:
         """What people recognise the example at `row` by."""
         item = self.table[row]["input"]
-        question = Conversation.from_text(item).first_question if self.task == "chat" else item
+        question = mask(Conversation.from_text(item).first_question) if self.task == "chat" else item
         return registry.modality(self.modality).describe(question)
 
     @property

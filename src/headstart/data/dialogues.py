@@ -14,6 +14,7 @@ from headstart.data.conversation import ASSISTANT, USER, Conversation, Turn
 from headstart.data.folders import is_junk
 from headstart.data.raw import Raw, split_name
 from headstart.data.roles import role_of, roles_of_speakers
+from headstart.data.tables import table_suffix
 from headstart.errors import DataError, listed
 
 CONVERSATION = "conversation"  # the column
@@ -49,7 +50,12 @@ def read_dialogue_file(path: Path, asked: bool) -> Raw | None:
 
 
 def read_dialogue_folder(folder: Path, asked: bool) -> Raw | None:
-    """A folder of such files, in folders of splits too, and where the user asked for chat at any depth."""
+    """A folder of such files, in folders of splits too, and where the user asked for chat at any depth.
+
+    None where it holds something else, or a table.
+    """
+    if any(table_suffix(path) for path in folder.iterdir()):  # the .txt beside it is a note on the table
+        return None
     patterns = ("**/*",) if asked else ("*", "*/*")
     inside = {path for pattern in patterns for path in folder.glob(pattern) if path.suffix.lower() in _READERS}
     files = sorted(p for p in inside if p.is_file() and not any(is_junk(part) for part in p.relative_to(folder).parts))

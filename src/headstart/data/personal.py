@@ -135,7 +135,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = tupl
         # 030 1234567, 020 7946 0958, 0171/1234567: nine digits or more after a nought
         (
             PHONE,
-            rf"{_START}(?P<it>(?=(?:\D?\d){{9}})0\d{{1,4}}[ /-]\d{{3,8}}(?:[ -]\d{{2,8}}){{0,3}}){_END}",
+            rf"{_START}(?<!\d )(?P<it>(?=(?:\D?\d){{9}})0\d{{1,4}}[ /-]\d{{3,8}}(?:[ -]\d{{2,8}}){{0,3}}){_END}",
             _is_phone,
         ),
         (PHONE, rf"{_KEYWORD}(?P<it>\+?\(?\d[\d ()./-]{{5,18}}\d){_END}", _is_phone),

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
+from headstart.data.conversation import SYSTEM, USER, Conversation, Turn
 from headstart.data.raw import Raw, is_missing
+from headstart.data.roles import Unusable, as_messages, turns_of
 from headstart.data.tables import TABLE_SUFFIXES, read_table, table_suffix
 from headstart.errors import DataError, did_you_mean, listed
 
 TALKS = ("messages", "conversations", "conversation")  # columns of whole conversations
 PROMPTS = ("prompt", "question", "instruction", "input", "query", "user", "text")  # columns of single questions
 SYSTEMS = ("system", "system_prompt")
-ROLE_OF = {
-    **dict.fromkeys(("system", "developer"), SYSTEM),
-    **dict.fromkeys(("user", "human"), USER),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model"), ASSISTANT),
-}
 
 
 def conversations(given: Any) -> list[Conversation]:
     """One prompt, one conversation, or a list of them, as conversations that wait for an answer."""
-    if isinstance(given, (str, Conversation, Mapping)) or _is_messages(given):
+    if isinstance(given, (str, Conversation, Mapping)) or as_messages(given):
         return [asked(conversation_of(given))]
     try:
         each = list(given)
@@ -39,14 +34,14 @@ def conversation_of(given: Any) -> Conversation:
     """Of a prompt, a list of messages, or {"messages": […]} or {"prompt": …}. DataError for anything else."""
     if isinstance(given, Conversation):
         return given
+    if messages := as_messages(given):
+        return of_messages(messages)
     if isinstance(given, str):
         return Conversation.asking(given)
-    if _is_messages(given):
-        return of_messages(given)
     if isinstance(given, Mapping):
         talk = next((given[name] for name in TALKS if name in given), None)
-        if _is_messages(talk):
-            return of_messages(talk)
+        if messages := as_messages(talk):
+            return of_messages(messages)
         prompt = next((given[name] for name in PROMPTS if isinstance(given.get(name), str)), None)
         if prompt is not None:
             return Conversation.asking(prompt)
@@ -57,7 +52,9 @@ def of_messages(messages: Sequence[Mapping[str, Any]]) -> Conversation:
     """Messages as OpenAI, Hugging Face or ShareGPT write them; neighbours of one role become one turn, and what the
     system says stands first. DataError for an unknown role, and for content that is no text.
     """
-    turns = [_turn(one) for one in messages]
+    turns = turns_of(messages)
+    if isinstance(turns, Unusable):
+        raise DataError(f"A chatbot goes on with texts alone, and not with conversations that {turns.reason}.")
     system = [turn.text for turn in turns if turn.role == SYSTEM]
     others = groupby((turn for turn in turns if turn.role != SYSTEM), key=lambda turn: turn.role)
     merged = [Turn(role, "\n\n".join(turn.text for turn in some)) for role, some in others]
@@ -134,40 +131,11 @@ def _of_table(raw: Raw, column: str | None) -> Iterator[Conversation]:
     system = next((names[name] for name in SYSTEMS if name in names), None)
     for row, value in enumerate(raw.columns[chosen]):
         try:
-            talk = asked(conversation_of(_unpacked(value)))
+            talk = asked(conversation_of("" if is_missing(value) else value))
         except DataError as error:
             raise DataError(f"{raw.source}, row {row + 1}: {error}") from None
         first = raw.columns[system][row] if system else None
         yield with_system(talk, None if is_missing(first) else str(first))
-
-
-def _unpacked(value: Any) -> Any:
-    """A cell, which in a CSV file may hold messages as JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return "" if not isinstance(value, (list, Mapping)) and is_missing(value) else value
-
-
-def _turn(message: Mapping[str, Any]) -> Turn:
-    name, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
-    role = ROLE_OF.get(str(name).strip().lower())
-    if role is None:
-        raise DataError(f"The role {str(name)[:40]!r} is not known; roles are system, user and assistant.")
-    if not isinstance(content, str):
-        raise DataError(f"The content of a turn is a {type(content).__name__}, and must be a text.")
-    return Turn(role, content)
-
-
-def _is_messages(given: Any) -> bool:
-    return (
-        isinstance(given, (list, tuple))
-        and bool(given)
-        and all(isinstance(one, Mapping) and ("role" in one or "from" in one) for one in given)
-    )
 
 
 def _what_is_needed(given: Any) -> str:

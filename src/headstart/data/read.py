@@ -14,7 +14,7 @@ from headstart.data import boxes
 from headstart.data.annotations import read_annotated_file, read_annotated_folder
 from headstart.data.box_tables import Wish, with_boxes
 from headstart.data.columns import ROWS, Roles, choose
-from headstart.data.dataset import Dataset
+from headstart.data.dataset import Dataset, nouns_of
 from headstart.data.dialogues import read_dialogue_file, read_dialogue_folder
 from headstart.data.folders import item_suffixes, read_folder
 from headstart.data.labels import CHAT, DETECTION, TRANSCRIPTION, Labels, infer_task, is_missing_label
@@ -199,7 +199,7 @@ def _dataset(raw: Raw, roles: Roles, reading: Reading) -> Dataset:
         modality=roles.modality,
         task=task,
         name=raw.name,
-        source=raw.source or f"{len(raw):,} {modality.noun[len(raw) != 1]} in memory",
+        source=raw.source or f"{len(raw):,} {nouns_of(task, roles.modality)[len(raw) != 1]} in memory",
         input_name=None if raw.input else roles.input,
         label_name=roles.label or "label",
         notes=tuple(notes),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from headstart.data.columns import Roles, check_column, split_column
 from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
 from headstart.data.dialogues import CONVERSATION
 from headstart.data.labels import CHAT
-from headstart.data.raw import Raw, is_missing
+from headstart.data.raw import Raw, is_missing, printable
 from headstart.data.roles import Unusable, as_messages, role_of, turns_of
 from headstart.data.turn_tables import turn_columns, turns_in_rows
 from headstart.errors import DataError, listed
@@ -103,7 +104,9 @@ def _what_is_needed(raw: Raw) -> str:
 
 def _messages(raw: Raw, wish: ChatWish) -> Talks | None:
     """A column of whole conversations; a column of the system's words beside it counts."""
+    pair = _sure(raw) or ()  # whose cells may be messages too
     names = [wish.input] if wish.input in raw.columns else [] if wish.input else list(raw.columns)
+    names = [name for name in names if name not in pair]
     name = next((name for name in names if name and _is_talk(raw.columns[name], wish.asked)), None)
     if name is None or wish.label:
         return None
@@ -118,10 +121,10 @@ def _messages(raw: Raw, wish: ChatWish) -> Talks | None:
 
 def _is_talk(values: Sequence[Any], asked: bool) -> bool:
     """Whether the first values that are there are all messages, of usual roles unless the user asked for chat."""
-    there = [value for value in values if not _is_nothing(value)][:_SAMPLE]
-    lists = [as_messages(value) for value in there]
-    if not there or None in lists:
+    there = list(islice((value for value in values if not _is_nothing(value)), _SAMPLE))
+    if not there or not all(map(as_messages, there)):
         return False
+    lists = [as_messages(value) for value in there]
     roles = {one.get("role", one.get("from", one.get("speaker"))) for some in lists for one in some or ()}
     return asked or sum(role_of(role) is not None for role in roles) > len(roles) / 2
 
@@ -266,7 +269,8 @@ def _finished(raw: Raw, talks: Talks, wish: ChatWish) -> tuple[Raw, Roles]:
     if not kept:
         raise DataError(f"None of the {len(talks.found):,} conversations can be used: {'; '.join(notes[-1:])}.")
     turns = [_with_system(talks.found[i], wish.system) for i in kept]
-    said = [Conversation(one) for one in turns if not isinstance(one, Unusable)]
+    usable = (one for one in turns if not isinstance(one, Unusable))
+    said = [Conversation(tuple(Turn(turn.role, printable(turn.text)) for turn in one)) for one in usable]
     if wish.redact:
         said, note = personal.redacted(said)
         notes.append(note)

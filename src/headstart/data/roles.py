@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
 from headstart.data.raw import is_missing
 from headstart.errors import DataError, listed
@@ -44,7 +46,7 @@ def as_messages(value: Any) -> list[Mapping[str, Any]] | None:
             return None
     if isinstance(value, Mapping) and value and all(isinstance(column, list) for column in value.values()):
         value = [dict(zip(value, row, strict=False)) for row in zip(*value.values(), strict=False)]
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(one, Mapping) for one in value):
         return None
     return list(value) if all(_keys(one) or _calls(one) for one in value) and any(map(_keys, value)) else None

@@ -21,6 +21,7 @@ import numpy as np
 
 from headstart.data.objects import hf_columns
 from headstart.data.raw import NUMBER, Raw, is_missing, plain_list, split_name, split_word, together, with_thousands
+from headstart.data.roles import as_messages
 from headstart.errors import DataError, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".npz")
@@ -225,6 +226,8 @@ def _read_json(path: Path, text: str, lines: bool) -> list[Any]:
     try:
         if not lines:
             found = json.loads(text)
+            if isinstance(found, dict) and any(map(as_messages, found.values())):  # one conversation
+                return [found]
             if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
                 return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
             return found if isinstance(found, list) else [found]
@@ -234,6 +237,8 @@ def _read_json(path: Path, text: str, lines: bool) -> list[Any]:
 
 
 def _columns_of_records(records: list[Any], path: Path) -> dict[str, list[Any]]:
+    if records and all(isinstance(record, list) and as_messages(record) for record in records):
+        return {"messages": records}
     if not all(isinstance(record, dict) for record in records):
         raise DataError(f'{path} must hold records such as {{"text": "…", "label": "…"}}, one a line or in one list.')
     names = dict.fromkeys(name for record in records for name in record)

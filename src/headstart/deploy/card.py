@@ -14,6 +14,7 @@ from headstart.evidence import words
 from headstart.evidence.base import Evidence
 from headstart.evidence.record import Record
 from headstart.evidence.weigh import MODEL
+from headstart.report.chat import copying_said, forgetting_said
 from headstart.report.forecasts import network_name
 from headstart.tasks.base import LinearTask
 
@@ -128,6 +129,7 @@ def _view(record: Record) -> dict[str, Any]:
         "record": record,
         "by": made_by(record),
         "held": held(record),
+        "chat": chat_said(record),
         "title": record.data.name
         + (
             f", adapted from {record.provenance.name}"
@@ -161,6 +163,14 @@ def held(record: Record) -> list[tuple[str, str]]:
         return []
     (own,) = [one for one in record.forecasts.systems if one.name == MODEL]
     return [(band, words.score(one.share) if one.share else "–") for band, one in own.bands.items()]
+
+
+def chat_said(record: Record) -> list[str]:
+    """What was copied and what was forgotten, a sentence each; [] for any other run."""
+    if record.chat is None:
+        return []
+    copied, forgotten = record.chat.parroting, record.chat.forgetting
+    return [*([copying_said(copied)] if copied else []), *([forgetting_said(forgotten)] if forgotten else [])]
 
 
 def _tested(record: Record) -> dict[str, int]:

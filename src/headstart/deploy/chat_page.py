@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ def panel(gr: Any, model: Model) -> None:
         gr.Slider(0, 2, 0, step=0.05, label="Temperature (0: the likeliest words)", **quiet),
         gr.Slider(0.05, 1, 1, step=0.05, label="Top-p (1: all words may be drawn)", **quiet),
         gr.Slider(1, room, min(256, room), step=1, label="Most tokens of an answer", **quiet),
-        gr.Number(None, label="Seed (empty: another each time)", precision=0, **quiet),
+        gr.Number(0, label="Seed of what is drawn", precision=0, **quiet),
     ]
 
     def respond(message: str, history: Sequence[Mapping[str, Any]], *how: Any) -> Iterator[str]:
@@ -40,7 +39,9 @@ def panel(gr: Any, model: Model) -> None:
     gr.ChatInterface(
         respond,
         chatbot=gr.Chatbot(height=460, label="Conversation", buttons=["copy", "copy_all"], **quiet),
-        textbox=gr.Textbox(placeholder="Write to the chatbot", show_label=False, submit_btn=True, stop_btn=True, **quiet),
+        textbox=gr.Textbox(
+            placeholder="Write to the chatbot", show_label=False, submit_btn=True, stop_btn=True, **quiet
+        ),
         additional_inputs=settings,
         additional_inputs_accordion=gr.Accordion("How it answers", open=False, **quiet),
         examples=[[question] for question in questions(model)] or None,
@@ -66,7 +67,7 @@ def answer(model: Model, message: str, history: Sequence[Mapping[str, Any]], how
         sampling = Sampling(
             temperature=float(temperature),
             top_p=float(top_p),
-            seed=random.getrandbits(32) if seed is None else int(seed),
+            seed=int(seed or 0),
             max_tokens=int(most),
         )
         voice = model.voice()

@@ -29,7 +29,7 @@ from headstart.engine.detector import Detector, detect, sized
 from headstart.engine.recognizer import Recognizer
 from headstart.engine.recordings import Ear, hear
 from headstart.engine.talker import Talker
-from headstart.engine.voice import Sampling, Voice
+from headstart.engine.voice import Sampling
 from headstart.engine.ways import in_float32, light, run_as
 from headstart.errors import BackboneError, DataError, PlanError, RunError
 from headstart.evidence.base import Evidence
@@ -37,6 +37,7 @@ from headstart.evidence.baselines import Classical
 from headstart.evidence.intervals import score
 from headstart.evidence.plan import Plan
 from headstart.evidence.weigh import Scales
+from headstart.hosted.voice import AnyVoice, HostedTalker
 from headstart.modalities.base import Examined, Modality
 from headstart.modalities.tabular import rows_of
 from headstart.progress import Progress
@@ -62,7 +63,7 @@ class Model:
     detector: Detector | None = None  # what finds boxes in the maps of the backbone
     seer: Seer | None = None  # what forecasts series
     recognizer: Recognizer | AdaptedDecoder | None = None  # what hears words in the frames of the backbone
-    talker: Talker | None = None  # what answers conversations
+    talker: Talker | HostedTalker | None = None  # what answers conversations
     columns: dict[str, str] = field(default_factory=dict)  # option -> column that the data were read with
     seen: frozenset[str] = field(default=frozenset(), repr=False)  # digests of what it was fitted on
     files: dict[str, bytes] = field(default_factory=dict, repr=False)  # the run folder's other files
@@ -104,7 +105,7 @@ class Model:
         return self.task
 
     @property
-    def own(self) -> Detector | Recognizer | AdaptedDecoder | Seer | Talker | None:
+    def own(self) -> Detector | Recognizer | AdaptedDecoder | Seer | Talker | HostedTalker | None:
         """The head where it cannot be solved, None where it is linear."""
         return self.detector or self.recognizer or self.seer or self.talker
 
@@ -146,6 +147,10 @@ class Model:
 
     def _load(self) -> Backbone:
         origin = self.origin
+        if isinstance(self.talker, HostedTalker):
+            raise PlanError(
+                f"{origin.name} is run by others, and its weights are not here. Use chat, predict or serve."
+            )
         bundled = self.run / catalog.BUNDLED if self.run else None
         try:
             if bundled and bundled.is_dir() and self.moved_to is None:
@@ -186,13 +191,16 @@ class Model:
         asked = conversations(prompts)
         return self.voice().answers(asked, how or Sampling(), progress)
 
-    def voice(self) -> Voice:
+    def voice(self) -> AnyVoice:
         """The chatbot, ready to talk; its backbone is loaded on first use. PlanError for any other run."""
         if self.talker is None:
             raise PlanError(f"This run gives {self.task.title}, and does not chat. Use model.predict(items).")
         if self._network is None:
-            self._network = self.talker.network(self.load_pretrained())
-        voice: Voice = self._network
+            if isinstance(self.talker, HostedTalker):
+                self._network = self.talker.network()
+            else:
+                self._network = self.talker.network(self.load_pretrained())
+        voice: AnyVoice = self._network
         return voice
 
     def forecast(self, data: Any = None, horizon: int | None = None, progress: Progress | None = None) -> Any:

@@ -26,6 +26,7 @@ from headstart.evidence.base import Evidence
 from headstart.evidence.baselines import Classical
 from headstart.evidence.plan import Plan
 from headstart.evidence.sliding import Sliding
+from headstart.hosted.voice import KIND, HostedTalker
 from headstart.tables.mixture import TableModel
 from headstart.tasks.base import LinearHead
 
@@ -94,7 +95,8 @@ def _from_card(folder: Path, card: dict[str, Any], backbone: str | None) -> Mode
         seer = Seer.restore(card["seer"], head, changes)
         changes = None
     if card.get("talker") is not None:
-        talker = Talker.restore(card["talker"], changes)
+        hosted = card["talker"].get("kind") == KIND
+        talker = HostedTalker.restore(card["talker"]) if hosted else Talker.restore(card["talker"], changes)
         changes = None
     if card.get("detector") is not None:
         detector = Detector.restore(card["detector"], head, changes)

@@ -15,12 +15,13 @@ from headstart.deploy import artifact
 from headstart.deploy.restore import load
 from headstart.deploy.talk import fitting
 from headstart.engine.talker import Talker
-from headstart.engine.voice import Sampling, Voice
+from headstart.engine.voice import Sampling
 from headstart.errors import PlanError, RunError
+from headstart.hosted.voice import AnyVoice
 from headstart.progress import Progress
 
 
-def voice_of(reference: str, progress: Progress) -> tuple[Voice, str]:
+def voice_of(reference: str, progress: Progress) -> tuple[AnyVoice, str]:
     """The chatbot of a run, or a language model as it was pretrained; and what it is, in one line.
 
     PlanError for a run, or a backbone, that does not chat.
@@ -43,7 +44,7 @@ def voice_of(reference: str, progress: Progress) -> tuple[Voice, str]:
 class Session:
     """One user's talk."""
 
-    voice: Voice
+    voice: AnyVoice
     how: Sampling
     system: str | None = None  # what the system says first; None: what the run has for it
     turns: list[Turn] = field(default_factory=list)  # of the user and the assistant

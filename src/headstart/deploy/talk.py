@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
-from headstart.engine.voice import Sampling, Voice
+from headstart.engine.voice import Sampling
+from headstart.hosted.voice import AnyVoice
 from headstart.progress import Progress
 from headstart.tasks.base import one_each
 
@@ -27,7 +28,7 @@ MOST_ANSWERS = 100  # conversations that `evaluate` asks for an answer, since ea
 TEST_TOKENS = 256  # of such an answer
 
 
-def fitting(voice: Voice, conversation: Conversation, how: Sampling) -> tuple[Conversation, int]:
+def fitting(voice: AnyVoice, conversation: Conversation, how: Sampling) -> tuple[Conversation, int]:
     """Without the oldest turns that leave no room for an answer, and how many these are; the system's words stay.
 
     The user's last words stay too: `voice` says where they alone are too long.
@@ -97,13 +98,13 @@ def first_question(conversation: Conversation) -> Turn | None:
     return next((turn for turn in conversation.turns if turn.role == USER), None)
 
 
-def said(voice: Voice, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
+def said(voice: AnyVoice, stored: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
     """(N,) of `Said`: how likely the answers of stored conversations are."""
     return one_each(voice.said([Conversation.from_text(str(one)) for one in stored], progress))
 
 
 def tested(
-    voice: Voice, stored: Sequence[Any], progress: Progress | None = None, most: int = MOST_ANSWERS
+    voice: AnyVoice, stored: Sequence[Any], progress: Progress | None = None, most: int = MOST_ANSWERS
 ) -> np.ndarray:
     """The same, with an answer of its own to up to `most` of them, spread evenly."""
     found = said(voice, stored, progress)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from headstart.backbones.causal_lm import CausalLm, unembed
 from headstart.backbones.resume import Resumable
+from headstart.engine.adapters import run_lean
 from headstart.engine.dialogues import Answers, Dialogues, Packed
 from headstart.engine.heads import HeadLearner, train_head
 from headstart.engine.lesson import precision
@@ -39,12 +40,14 @@ class OnTokens(nn.Module):
         super().__init__()
         self.upper, self.head = upper, nn.ParameterDict()
         attend_within(upper.network)
+        run_lean(upper.network)
 
     def forward(self, batch: Packed) -> Tensor:
         """The last stage's output (T, D)."""
-        last = self.upper.backbone[0].n_stages - 1
+        last, kind = self.upper.backbone[0].n_stages - 1, next(self.upper.network.parameters()).dtype
+        maps = None if batch.maps is None else {stage: one.to(kind) for stage, one in batch.maps.items()}
         with in_rows(batch.lengths):
-            return self.upper.whole(batch.inputs, (last,), batch.maps)[last][0]
+            return self.upper.whole(batch.inputs, (last,), maps)[last][0]
 
     def loss(self, states: Tensor, truth: Answers) -> Tensor:
         """Cross-entropy of the row's answers, as its share of the batch's mean over tokens."""
@@ -66,9 +69,12 @@ class FrozenHead(torch.autograd.Function):
             part = slice(start, start + CHUNK)
             some = states[part].detach().requires_grad_()
             with torch.enable_grad():
-                loss = nn.functional.cross_entropy(unembed(network, some).float(), ids[part], reduction="sum")
-            (gradient[part],) = torch.autograd.grad(loss, some)
-            total += loss.detach()
+                logits = unembed(network, some)
+            wrong = logits.detach().float()
+            log_sum, true = wrong.logsumexp(-1, keepdim=True), ids[part, None]
+            total += (log_sum - wrong.gather(1, true)).sum()
+            wrong.sub_(log_sum).exp_().scatter_add_(1, true, -torch.ones_like(log_sum))  # softmax minus the truth
+            (gradient[part],) = torch.autograd.grad(logits, some, wrong.to(logits.dtype))
         ctx.save_for_backward(gradient)
         return total
 
@@ -102,7 +108,7 @@ class TokenLearner(HeadLearner):
     def training_step(self, batch: Sequence[Packed], batch_index: int) -> Tensor:
         """The last part's share of the loss; those before it are learnt on the way."""
         for part in batch[:-1]:
-            self.manual_backward(self._share(part))
+            self._share(part).backward()  # no scaler, so that Lightning adds nothing to it
         return self._share(batch[-1])
 
     def _share(self, part: Packed) -> Tensor:

@@ -65,17 +65,15 @@ def attend(
     """Causal attention of queries (1, H, T, D) over keys and values (1, K, T, D), H a multiple of K: (1, T, H, D)."""
     n_heads, n_keys, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
-    each, start = [], 0
-    for length in _lengths.get():
-        part = slice(start, start + length)
-        q = query[0, :, part].reshape(n_keys, -1, width)  # (K, H / K * t, D)
-        k, v = key[0, :, part], value[0, :, part]  # (K, t, D)
-        scores = (q * scale) @ k.transpose(1, 2)
+    lengths = list(_lengths.get())
+    each = []
+    for q, k, v in zip(*(one[0].split(lengths, dim=1) for one in (query, key, value)), strict=True):
+        length = q.shape[1]
+        scores = (q.reshape(n_keys, -1, width) * scale) @ k.transpose(1, 2)  # (K, H / K * t, t)
         scores = scores if not softcap else softcap * torch.tanh(scores / softcap)
         scores = scores.view(n_heads, length, length) + unseen(length, sliding_window, scores)
         seen = nn.functional.dropout(scores.softmax(-1, dtype=torch.float32).to(v.dtype), dropout, dropout > 0)
         each.append((seen.view(n_keys, -1, length) @ v).view(n_heads, length, -1))
-        start += length
     return torch.cat(each, dim=1).transpose(0, 1)[None].contiguous(), None
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.backbones.causal_lm import CausalLm, unembed
+from headstart.backbones.dialogue import Encoded
 from headstart.backbones.tokens import tokenizing
 from headstart.data.conversation import SYSTEM, Conversation, Turn
 from headstart.errors import DataError, PlanError
@@ -26,7 +27,7 @@ from headstart.tasks.chat import Said, answer_bytes
 
 AT_ONCE = 16  # prompts that are answered in one batch
 MOST_TOGETHER = 4096  # tokens, padding counted, of which likelihoods are computed together
-CHUNK = 512  # tokens whose logits over the vocabulary are held at once
+CHUNK = 128  # tokens whose logits over the vocabulary are held at once: few enough for the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +134,15 @@ class Voice:
         encoded = [self.backbone.dialogue.encoded(text) for text in stored]
         nll = self._nll([one.ids for one in encoded], [one.learnt for one in encoded], progress)
         return [
-            Said(float(sum(each)), len(each), answer_bytes([talk.turns[i].text for i in talk.answers]))
-            for talk, each in zip(conversations, nll, strict=True)
+            Said(float(sum(each)), len(each), self._bytes(talk, one))
+            for talk, one, each in zip(conversations, encoded, nll, strict=True)
         ]
+
+    def _bytes(self, conversation: Conversation, encoded: Encoded) -> int:
+        """Of the answers, as far as they are seen."""
+        if not encoded.lost:
+            return answer_bytes(conversation.said)
+        return answer_bytes([self.backbone.dialogue.tokenizer.decode([encoded.ids[i] for i in encoded.learnt])])
 
     def nll(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """(N, 2): of each plain text, nats and the number of tokens; the first token is not foretold."""

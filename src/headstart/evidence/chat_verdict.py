@@ -98,6 +98,8 @@ def _perplexity(found: Compared) -> str:
     gain = found.gain
     if gain.low > 0:
         return f"{words.value(found.perplexity)}, less than untouched by {words.score(gain)}"
+    if gain.low == gain.high == 0:
+        return f"{words.value(found.perplexity)}, by the untouched model itself, as nothing learnt was better on val"
     if gain.high < 0:
         return f"{words.value(found.perplexity)}, more than untouched by {words.score(turned(gain))}"
     return f"{words.value(found.perplexity)}, no clear difference to untouched, {words.score(gain)}"

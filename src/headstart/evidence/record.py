@@ -23,6 +23,7 @@ from headstart.evidence.mishearings import SpeechEvidence, Utterance
 from headstart.evidence.plan import Plan
 from headstart.evidence.sides import Sides
 from headstart.evidence.slips import Slip
+from headstart.hosted.wishes import STRATEGY
 from headstart.modalities.base import Modality, Preview
 from headstart.tasks.base import LinearTask, Task
 
@@ -79,6 +80,11 @@ class Record:
     forecasts: ForecastEvidence | None = None  # of a forecaster, beside its metrics
     utterances: tuple[Utterance, ...] = ()  # those with the most errors
     chat: ChatEvidence | None = None  # of a chatbot, beside its metrics
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the network is run by others, so that its size and its weights are not known."""
+        return self.plan.strategy == STRATEGY
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json, and what `headstart fit --json` prints beside the run's path."""

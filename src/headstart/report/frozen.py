@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from headstart.evidence import words
 from headstart.evidence.plan import Candidate, DepthPoint, Plan
 from headstart.report import lines, plots
+from headstart.tasks.chat import Chat
 
 
 class Side(NamedTuple):
@@ -64,6 +65,11 @@ def as_pretrained(plan: Plan) -> bool:
     return plan.strategy == "zero_shot"
 
 
+def speaks(plan: Plan) -> bool:
+    """Whether it is a language model, whose head is its own and stays as it was."""
+    return plan.metric in {metric.name for metric in Chat().metrics()}
+
+
 def read_stages(plan: Plan) -> tuple[int, ...]:
     """Indices of the stages that the shipped head reads, all of them frozen; none for any other model."""
     if plan.ships == "classical":
@@ -115,7 +121,8 @@ def _head_box(plan: Plan) -> plots.Box:
     """What reads the stages."""
     if plan.settings.get("decoder"):
         return plots.Box("adapted", "decoder")
-    return plots.Box("frozen", "its own head") if as_pretrained(plan) else plots.Box("head", "new head")
+    own = as_pretrained(plan) or speaks(plan)
+    return plots.Box("frozen", "its own head") if own else plots.Box("head", "new head")
 
 
 def top_of(plan: Plan) -> int:
@@ -156,6 +163,8 @@ def _head_key(plan: Plan) -> tuple[str, str]:
         return "adapted", "the pretrained decoder, with trained low-rank adapters"
     if as_pretrained(plan):
         return "frozen", "its own head, as it was pretrained: nothing was trained"
+    if speaks(plan):
+        return "frozen", "its own head, as it was pretrained"
     return "head", "head, trained" if plan.reads else "new head, trained"
 
 
@@ -206,12 +215,19 @@ def _said(plan: Plan) -> str:
     return f"The broken line is the chosen cut: stages above it {how}."
 
 
+def round_of(one: Candidate) -> str:
+    """In which round of the search it was run, for people; what was not trained had none."""
+    if one.round:
+        return str(one.round)
+    return "untrained" if one.strategy == "zero_shot" else "solved"
+
+
 def _considered(one: Candidate, several: bool) -> Considered:
     chosen = is_chosen(one)
     return Considered(
         title=one.title,
         backbone=one.backbone if several else "",
-        round="solved" if one.round == 0 else str(one.round),
+        round=round_of(one),
         n_train=one.n_train,
         value=words.value(one.score) if one.score else unscored(one),
         interval=words.interval(one.score) if one.score else "",

@@ -17,7 +17,8 @@ from headstart.evidence.base import Evidence, Score
 from headstart.evidence.calibration import reliability
 from headstart.evidence.plan import Plan
 from headstart.evidence.record import Record
-from headstart.report import boxes, columns, domains, forecasts, frozen, outcomes, plots, transcripts
+from headstart.hosted.wishes import STRATEGY
+from headstart.report import boxes, chat, columns, domains, forecasts, frozen, outcomes, plots, transcripts
 from headstart.report.page import fill, sentence
 from headstart.tasks.base import LinearTask
 
@@ -41,6 +42,7 @@ def _view(record: Record) -> dict[str, Any]:
         **domains.view(record),
         "tables": None if record.tables is None else columns.view(record.tables, record.plan),
         "boxes": None if record.boxes is None else boxes.view(record.boxes, record.slips),
+        "chat": None if record.chat is None else chat.view(record.chat),
         "speech": None if record.speech is None else transcripts.view(record.speech, record.utterances),
         "forecasts": None if record.forecasts is None else forecasts.view(record.forecasts, record.evidence),
         "network": "" if record.provenance is None else forecasts.network_name(record.provenance),
@@ -156,6 +158,8 @@ def _of_rows(plan: Plan) -> list[tuple[str, str | Markup]]:
 
 
 def _on_backbone(plan: Plan, provenance: Provenance) -> list[tuple[str, str | Markup]]:
+    if plan.strategy == STRATEGY:
+        return [("Backbone", provenance.name), ("Where", provenance.source), ("Its licence", provenance.licence)]
     strategy = f"{plan.strategy}, cut at stage {plan.cut} of {plan.n_stages}"
     ships_classical = plan.ships == "classical"
     strength = [] if plan.strength is None else [("Strength of regularisation", f"{plan.strength:.3g}")]

@@ -133,9 +133,16 @@ def stage_range(name: str, value: int, low: int, n_stages: int) -> int:
 
 
 def linear_weights(module: nn.Module, prefix: str) -> list[str]:
-    """Names of the submodules whose weight is a matrix: linear layers, and convolutions of one pixel."""
+    """Names of the submodules whose weight is a matrix: linear layers, GPT-2's too, and convolutions of one pixel."""
     return [
         f"{prefix}.{name}" if name else prefix
         for name, one in module.named_modules()
-        if isinstance(one, nn.Linear) or (isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.groups == 1)
+        if isinstance(one, nn.Linear)
+        or is_transposed(one)
+        or (isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.groups == 1)
     ]
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether it is a linear layer as GPT-2 has them, whose weight is (in, out)."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"

@@ -17,7 +17,7 @@ from torch import nn
 from headstart.backbones.changes import DOWN, UP, Changes
 from headstart.backbones.resume import Resumable
 from headstart.errors import MissingExtraError, PlanError
-from headstart.strategies.base import Trained, linear_weights, stage_range
+from headstart.strategies.base import Trained, is_transposed, linear_weights, stage_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,14 @@ class Lora(Trained):
     def put_on(self, network: nn.Module, names: Sequence[str]) -> None:
         """Put adapters on these matrices of a network."""
         library = peft()
-        settings = library.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(names), bias="none")
+        transposed = any(is_transposed(network.get_submodule(name)) for name in names)
+        settings = library.LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, target_modules=list(names), bias="none", fan_in_fan_out=transposed
+        )
         library.inject_adapter_in_model(settings, network)
+        for name, parameter in network.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()  # small steps would be lost in the type of a frozen weight
 
     def changes(self, upper: Resumable) -> Changes:
         """The two factors of each update, its scale folded into the second."""
@@ -69,9 +75,12 @@ class Lora(Trained):
         for name, module in upper.network.named_modules():
             if hasattr(module, "lora_A") and "default" in module.lora_A:
                 adapter: Any = module
-                down, up = adapter.lora_A["default"].weight, adapter.lora_B["default"].weight
-                found[f"{name}.weight{DOWN}"] = down.detach().flatten(1).cpu().clone()
-                found[f"{name}.weight{UP}"] = (adapter.scaling["default"] * up.detach()).flatten(1).cpu().clone()
+                down = adapter.lora_A["default"].weight.detach().flatten(1)
+                up = adapter.scaling["default"] * adapter.lora_B["default"].weight.detach().flatten(1)
+                if is_transposed(adapter.get_base_layer()):
+                    down, up = up.t(), down.t()
+                found[f"{name}.weight{DOWN}"] = down.cpu().contiguous().clone()
+                found[f"{name}.weight{UP}"] = up.cpu().contiguous().clone()
         return Changes(found)
 
 

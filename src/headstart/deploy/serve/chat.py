@@ -23,8 +23,9 @@ from headstart.data.prompts import of_messages
 from headstart.deploy.serve.items import parsed, read_json
 from headstart.deploy.serve.problems import Problem
 from headstart.deploy.serve.settings import Settings
-from headstart.engine.voice import Sampling, Tally, Voice
+from headstart.engine.voice import Sampling, Tally
 from headstart.errors import DataError, PlanError
+from headstart.hosted.voice import AnyVoice
 
 MOST_STOPS = 4
 TEMPERATURE = 1.0  # where the request names none, as OpenAI's service has it
@@ -215,7 +216,7 @@ class Reply:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def written(self, voice: Voice, asked: Asked) -> Generator[str, None, None]:
+    def written(self, voice: AnyVoice, asked: Asked) -> Generator[str, None, None]:
         """The answer in pieces; who stops reading ends it. DataError where the conversation is too long."""
         writing = voice.stream(asked.conversation, asked.how, self.tally)
         with closing(writing):  # it writes no further than a string that stops it, and has counted then
