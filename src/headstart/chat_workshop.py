@@ -70,7 +70,7 @@ class ChatWorkshop(HeadWorkshop):
 
     @cached_property
     def taught(self) -> CausalLm:
-        """The backbone under adapters, which hold all that moves: in the type that training multiplies in."""
+        """The backbone in the type that training multiplies in: under adapters, which hold all that moves."""
         half = precision(self.backbone) == "bf16-mixed"
         other = self.runner if half and self.runner.dtype == "bfloat16" else self.backbone.cast("bfloat16")
         return self._language(other if half else self.backbone)
@@ -121,13 +121,17 @@ class ChatWorkshop(HeadWorkshop):
     def lesson_for(self, strategy: Trained, rows: np.ndarray, cache: bool) -> Dialogues:
         """What a strategy learns from; with a `cache`, from outputs of the frozen stages that are kept."""
         cut = strategy.cut(self.backbone.n_stages)
+        network = self.taught if isinstance(strategy, Lora) else self.backbone
+        return self._dialogues(network, rows, self.outputs(cut) if cache and cut else None)
+
+    def _dialogues(self, network: CausalLm, rows: np.ndarray, maps: Maps | None) -> Dialogues:
         return Dialogues(
-            backbone=self.taught if isinstance(strategy, Lora) else self.backbone,
+            backbone=network,
             modality=self.modality,
             items=self.items,
             digests=self.problem.digests,
             train=rows,
-            maps=self.outputs(cut) if cache and cut else None,
+            maps=maps,
             seed=self.seed,
         )
 
@@ -166,7 +170,7 @@ class ChatWorkshop(HeadWorkshop):
 
     def made(self, strategy: Trained, trainee: Trainee) -> tuple[Talker, np.ndarray]:
         """(what is kept of a training, how likely it makes the answers of validation)."""
-        adapted = self.backbone if trainee.changes is None else self.backbone.adapted(trainee.changes)
+        adapted = self.taught if trainee.changes is None else self.taught.adapted(trainee.changes)
         cut = strategy.cut(self.backbone.n_stages)
         return self.talker(trainee), self._said(self._language(adapted), cut)
 
@@ -187,7 +191,7 @@ class ChatWorkshop(HeadWorkshop):
 
     def untrained(self) -> list[Tried]:
         """The model as it was pretrained."""
-        scores = self._said(self.backbone, max(self.kept_at or self.cuts))
+        scores = self._said(self.taught, max(self.kept_at or self.cuts))
         solved = SolvedHead(strategy=ZeroShot(), cut=self.backbone.n_stages, trained=self.talker())
         score = self.judge.score(scores)
         return [Tried(strategy=ZeroShot(), solved=solved, scores=scores, score=score, seconds=0.0, n_train=0, cost=1.0)]
@@ -195,10 +199,8 @@ class ChatWorkshop(HeadWorkshop):
     def _said(self, network: CausalLm, cut: int) -> np.ndarray:
         """What a network says of the conversations of validation, (n_val,) of Said; nothing is answered."""
         rows = self.problem.rows["val"]
-        half = precision(self.backbone) == "bf16-mixed"
-        dialogues = self.lesson_for(ZeroShot(), rows, cache=False)  # type: ignore[arg-type]
-        dialogues = replace(dialogues, maps=self.outputs(cut) if cut else None)
-        found = nll_of(self._language(network.cast("bfloat16") if half else network), cut, dialogues, rows)
+        dialogues = self._dialogues(network, rows, self.outputs(cut) if cut else None)
+        found = nll_of(network, cut, dialogues, rows)
         each = zip(found.tolist(), self.problem.y[rows], strict=True)
         return one_each([Said(nats if n else math.nan, int(n), answer_bytes(one.said)) for (nats, n), one in each])
 

@@ -16,7 +16,7 @@ from headstart.engine.maps import Maps
 from headstart.engine.packing import positions
 from headstart.modalities.base import Modality
 
-MOST_AT_ONCE = 4096  # tokens whose activations are held at once: longer batches are learnt in parts, step by step
+MOST_AT_ONCE = 1024  # tokens whose activations are held at once, a megabyte each: longer batches are learnt in parts
 
 
 @dataclass(frozen=True, kw_only=True)
