@@ -51,9 +51,9 @@ from headstart.workshop import load_backbone, open_workshop
 
 DEFAULT = "smollm2-135m"
 CHOSEN_BY = ("perplexity", "bits_per_byte")  # on validation nothing is answered
-N_ASKED = 64  # conversations of test in which the systems answer
+N_ASKED = 48  # conversations of test in which the systems answer
 FIRST_EXAMPLES = 96  # conversations that every way learns from before the better ones go on
-LONGEST, SHORTEST, SLACK = 256, 32, 1.25  # tokens of an answer; so much more than the long ones of train
+LONGEST, SHORTEST, SLACK = 192, 32, 1.25  # tokens of an answer; so much more than the long ones of train
 
 
 def fit(
