@@ -63,7 +63,7 @@ def export(
             "part of a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
         )
     if model.talker is not None:
-        chatbot.check_kind(kind, int8)
+        chatbot.check_kind(model, kind, int8)
     elif kind not in FORMATS:
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":

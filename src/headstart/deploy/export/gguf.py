@@ -26,7 +26,7 @@ CONTROL, NORMAL = 3, 1  # kinds of tokens
 
 def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     """The file. PlanError for another family, and for a tokenizer that the format cannot name."""
-    backbone = model.voice().backbone
+    backbone = chat_parity.own_voice(model).backbone
     network: Any = copy.deepcopy(backbone.network).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:  # norms stay in 32 bits

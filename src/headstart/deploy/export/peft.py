@@ -48,7 +48,9 @@ def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     base: Any = copy.deepcopy(model.load_pretrained().network)  # PEFT puts adapters into it
     with quietly():
         adapted = library().PeftModel.from_pretrained(base, str(folder)).eval()
-    return chat_parity.check(asked, chat_parity.spoken(adapted, model.voice().backbone.dialogue.tokenizer, asked))
+    return chat_parity.check(
+        asked, chat_parity.spoken(adapted, chat_parity.own_voice(model).backbone.dialogue.tokenizer, asked)
+    )
 
 
 def factors(model: Model) -> dict[str, Any]:
