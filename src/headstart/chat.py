@@ -166,8 +166,8 @@ def frozen_at(ways: Sequence[Trained], freeze: int, n_stages: int) -> list[Train
     """Each kind of way once, with the cut that the user chose."""
     if freeze == n_stages:
         raise PlanError(
-            f"freeze={freeze} freezes everything, and above it a language model has no head to train. Pass a value from "
-            f"0 to {n_stages - 1}, or --strategy zero_shot to use it as it is."
+            f"freeze={freeze} freezes everything, and above it a language model has no head to train. Pass a value "
+            f"from 0 to {n_stages - 1}, or --strategy zero_shot to use it as it is."
         )
     found: dict[type, Trained] = {}
     for way in ways:

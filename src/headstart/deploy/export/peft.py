@@ -59,7 +59,7 @@ def factors(model: Model) -> dict[str, Any]:
     tensors = dict(changes.tensors) if changes else {}
     if not tensors or not all(name.endswith((DOWN, UP)) for name in tensors):
         raise PlanError(
-            f"This run has no adapters: {model.plan.strategy} {'trains whole weights' if tensors else 'trains nothing'}. "
+            f"This run has no adapters: {model.plan.strategy} trains {'whole weights' if tensors else 'nothing'}. "
             "Use --format hf, or fit again with --strategy lora."
         )
     return tensors

@@ -1,4 +1,4 @@
-"""Answers on their way from the thread that writes them to whoever reads: a few at a time, stopped where nobody does."""
+"""Answers on their way from the thread that writes them to whoever reads: a few at once, stopped where nobody does."""
 
 from __future__ import annotations
 
