@@ -88,7 +88,8 @@ def _rope(config: Any) -> float:
     settings = getattr(config, "rope_parameters", None) or {}
     if settings.get("rope_type", "default") != "default":
         raise PlanError("This network scales its rotary positions, which is not written here. Use --format hf.")
-    return float(settings.get("rope_theta") or getattr(config, "rope_theta", 10_000.0))
+    base: Any = settings.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
+    return float(base)
 
 
 def _vocabulary(file: Any, tokenizer: Any, n: int) -> None:
