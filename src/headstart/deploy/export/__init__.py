@@ -51,8 +51,8 @@ def export(
     """Write `model` as "onnx", "torch" or "hf" (chatbots "hf", "peft" or "gguf") into the new folder `out`.
 
     Checked, or not at all. Every export runs on the run's validation examples (or on labelled `data`): labels must be
-    the model's own, probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check` has it. With
-    `int8` (ONNX only) what it loses is measured instead.
+    the model's own, probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check`
+    has it. With `int8` (ONNX only) what it loses is measured instead.
     HeadstartError says what is wrong; then nothing is left.
     """
     progress = progress or Progress()
