@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/headstart demo image
 
 test: .venv/ready weights
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 check: .venv/ready weights
 	scripts/check
