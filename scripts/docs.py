@@ -27,6 +27,7 @@ VERBS = (
         "pretrain",
         "predict",
         "evaluate",
+        "chat",
         "report",
         "export",
         "bundle",
