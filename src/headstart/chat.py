@@ -184,9 +184,7 @@ def depth_of(shop: ChatWorkshop, tried: Sequence[Tried]) -> tuple[DepthPoint, ..
     """What adapters above each cut make of validation, after as short a while."""
     names = [stage.name for stage in shop.backbone.stages]
     return tuple(
-        DepthPoint(stages=(cut - 1,), name=names[cut - 1], score=one.score)
-        for cut, one in depths_of(tried)
-        if cut
+        DepthPoint(stages=(cut - 1,), name=names[cut - 1], score=one.score) for cut, one in depths_of(tried) if cut
     )
 
 

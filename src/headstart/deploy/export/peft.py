@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors makes it private
     save_tokenizer(model, folder)
     base: Any = copy.deepcopy(model.load_pretrained().network)  # PEFT puts adapters into it
-    with quietly():
+    with quietly(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what PEFT asks of transformers
         adapted = library().PeftModel.from_pretrained(base, str(folder)).eval()
     return chat_parity.check(
         asked, chat_parity.spoken(adapted, chat_parity.own_voice(model).backbone.dialogue.tokenizer, asked)
