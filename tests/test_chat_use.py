@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import peft
 import pytest
 import torch
 import transformers
+from fastapi.testclient import TestClient
 
 import headstart
 from headstart.backbones import gguf
 from headstart.cli import chat as terminal
 from headstart.data.conversation import ASSISTANT, SYSTEM, USER, Conversation, Turn
 from headstart.data.prompts import conversations, read_prompts
-from headstart.deploy import chat_page, hub, talk
+from headstart.deploy import app, artifact, chat_page, hub, talk
 from headstart.deploy.bundle import bundle
 from headstart.deploy.export import export
 from headstart.deploy.model import Model
@@ -31,6 +32,12 @@ from headstart.errors import DataError, PlanError
 from tests import talkers
 from tests.conftest import call
 
+pytestmark = [  # Gradio's own: what it imports, and event loops that it leaves open
+    pytest.mark.usefixtures("gradio_loops"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 QUESTION = "what is the number 4?"
 
 
@@ -296,12 +303,11 @@ def test_an_untouched_model_talks_too(
 # --- elsewhere
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's
 def test_adapters_are_put_on_the_pretrained_model_by_peft(model: Model, tmp_path: Path) -> None:
     found = export(model, "peft", tmp_path / "adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(model.origin.name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for what has a new name there
-        adapted: Any = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    adapted: Any = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         torch.testing.assert_close(
@@ -384,6 +390,27 @@ def test_a_push_shows_no_conversation(model: Model) -> None:
     assert set(files) == {
         *("headstart.json", "model.safetensors", "seen.safetensors", "plan.json", "metrics.json", "README.md")
     }
+
+
+def test_the_page_is_a_chat(model: Model) -> None:
+    with TestClient(app.mount(app.server(), {"bot": model}), base_url="http://127.0.0.1") as client:
+        page = client.get("/config").text
+        assert client.get("/report/bot").text == "<p>report</p>"
+    for text in (
+        "Transfer paid",
+        "need not be true",
+        "what is the number 4?",
+        "What the system says first",
+        "be brief",
+    ):
+        assert text in page
+
+
+def test_questions_of_the_test_stand_in_for_examples(model: Model) -> None:
+    line = {"question": "q?", "truth": "t", "answer": "a"}
+    other = replace(model, files={talk.ANSWERS: artifact.to_line(line).encode()})
+    assert talk.samples(other) == [Conversation((Turn(USER, "q?"), Turn(ASSISTANT, "t")))]
+    assert talk.samples(replace(model, files={})) == []
 
 
 def test_the_page_answers_as_the_model_does(model: Model) -> None:
