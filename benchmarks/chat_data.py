@@ -69,7 +69,9 @@ def clinc(folder: Path, each: dict[str, int] = EACH_INTENT) -> Path:
 
 def _dialogue(row: dict[str, str]) -> list[dict[str, str]]:
     intent = row["label"].replace("_", " ")
-    reply = f"That is about {intent}. I have passed your request to the {row['domain']} desk, which looks after {intent}."
+    reply = (
+        f"That is about {intent}. I have passed your request to the {row['domain']} desk, which looks after {intent}."
+    )
     return [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": reply}]
 
 
