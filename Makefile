@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/headstart demo image
 
 test: .venv/ready weights
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 check: .venv/ready weights
 	scripts/check
@@ -36,8 +36,9 @@ bench: .venv/ready peers
 	$(BIN)/python -m benchmarks.boxes
 	$(BIN)/python -m benchmarks.speech
 	$(BIN)/python -m benchmarks.forecasting
+	$(BIN)/python -m benchmarks.chat
 
-peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready .peers/peers-forecasting/ready
+peers: .peers/peers/ready .peers/peers-newest/ready .peers/peers-autogluon/ready .peers/peers-forecasting/ready .peers/peers-chat/ready
 
 docs: .venv/ready
 	$(BIN)/python -m scripts.docs --write

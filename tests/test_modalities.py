@@ -33,7 +33,7 @@ SAMPLES = {
     "series": (Stretch(TONE[:90].astype(float), 7), Stretch(TONE[:90].astype(float), 1)),
     "tabular": ({"age": 63, "sex": "f"}, {"age": 41, "sex": "m"}),
 }
-GARBAGE = [None, 3, 2.5, float("nan"), [], ["a"], {}, {"path": 3}, {"path": "\0"}, {"bytes": "text"}, object(), b"\xff"]
+GARBAGE = [None, 3, 2.5, float("nan"), [], ["a"], {}, {"path": 3}, {"path": "\0"}, {"bytes": "text"}, slice(1), b"\xff"]
 
 
 # --- the contract, for every modality -------------------------------------------------------------------------------

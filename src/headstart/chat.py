@@ -51,9 +51,9 @@ from headstart.workshop import load_backbone, open_workshop
 
 DEFAULT = "smollm2-135m"
 CHOSEN_BY = ("perplexity", "bits_per_byte")  # on validation nothing is answered
-N_ASKED = 64  # conversations of test in which the systems answer
+N_ASKED = 48  # conversations of test in which the systems answer
 FIRST_EXAMPLES = 96  # conversations that every way learns from before the better ones go on
-LONGEST, SHORTEST, SLACK = 256, 32, 1.25  # tokens of an answer; so much more than the long ones of train
+LONGEST, SHORTEST, SLACK = 192, 32, 1.25  # tokens of an answer; so much more than the long ones of train
 
 
 def fit(
@@ -166,8 +166,8 @@ def frozen_at(ways: Sequence[Trained], freeze: int, n_stages: int) -> list[Train
     """Each kind of way once, with the cut that the user chose."""
     if freeze == n_stages:
         raise PlanError(
-            f"freeze={freeze} freezes everything, and above it a language model has no head to train. Pass a value from "
-            f"0 to {n_stages - 1}, or --strategy zero_shot to use it as it is."
+            f"freeze={freeze} freezes everything, and above it a language model has no head to train. Pass a value "
+            f"from 0 to {n_stages - 1}, or --strategy zero_shot to use it as it is."
         )
     found: dict[type, Trained] = {}
     for way in ways:
@@ -184,7 +184,7 @@ def depth_of(shop: ChatWorkshop, tried: Sequence[Tried]) -> tuple[DepthPoint, ..
     """What adapters above each cut make of validation, after as short a while."""
     names = [stage.name for stage in shop.backbone.stages]
     return tuple(
-        DepthPoint(stages=(cut - 1,), name=f"adapters above {names[cut - 1]}", score=one.score)
+        DepthPoint(stages=(cut - 1,), name=names[cut - 1], score=one.score)
         for cut, one in depths_of(tried)
         if cut
     )

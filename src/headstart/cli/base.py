@@ -43,7 +43,7 @@ Input = Annotated[str | None, typer.Option("--input", help="Column with the text
 Label = Annotated[str | None, typer.Option("--label", help="Column with the labels.")]
 TaskName = Annotated[
     str | None,
-    typer.Option("--task", help="classification, multilabel, regression, detection, transcription, forecasting."),
+    typer.Option("--task", help="classification, multilabel, regression, detection, transcription, forecasting, chat."),
 ]
 Group = Annotated[
     str | None, typer.Option("--group", help="Column whose values stay on one side (a patient, a speaker).")

@@ -11,6 +11,7 @@ from headstart.backbones import catalog
 from headstart.deploy import artifact, examples
 from headstart.deploy.model import Model
 from headstart.errors import PlanError, RunError
+from headstart.hosted.voice import HostedTalker
 from headstart.progress import Progress
 
 HOW = """# How to use this bundle
@@ -78,6 +79,8 @@ def bundle(model: Model, out: str | Path, progress: Progress | None = None) -> P
     out, progress = Path(out), progress or Progress()
     if model.run is None:
         raise PlanError("This model is not saved. Save it with model.save(FOLDER), and bundle that.")
+    if isinstance(model.talker, HostedTalker):
+        raise PlanError("This chatbot is run by others, and its weights are not here. Copy the run folder as it is.")
     is_zip = out.suffix.lower() == ".zip"
     artifact.check_writable(out)
     making = out.absolute().parent / f".{out.stem}.{uuid.uuid4().hex[:8]}"

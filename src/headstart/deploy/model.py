@@ -320,7 +320,10 @@ class Model:
             )
         held = held_out(self, dataset)
         if self.talker is not None:  # whole conversations: answers alone do not say what was asked
-            y, scores = self.task.encode(held.dataset.inputs), talk.tested(self.voice(), held.dataset.inputs, progress)
+            y, scores = (
+                self.task.encode(held.dataset.inputs),
+                talk.measured(self.voice(), held.dataset.inputs, progress),
+            )
         else:
             y, scores = self.task.encode(held.labels), self.scores(held.dataset.inputs, held.digests, progress)
         scales = Scales(metrics=self.task.metrics(), groups=held.dataset.groups, seed=seed)

@@ -1,4 +1,4 @@
-"""A talk with a chatbot that goes on: its history, what the system says first, and what is left out when it grows long."""
+"""A talk with a chatbot that goes on: its history, what the system says first, what is left out when it is long."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Session:
     n_left_out: int = 0  # of the oldest turns, at the last answer
 
     def say(self, text: str) -> Iterator[str]:
-        """The answer in pieces; it is kept, as far as it was read, with the question. DataError where this is too long."""
+        """The answer in pieces; kept as far as it was read, with the question. DataError where this is too long."""
         self.turns.append(Turn(USER, text))
         shown, self.n_left_out = fitting(self.voice, self.conversation, self.how)
         said: list[str] = []
@@ -78,7 +78,7 @@ class Session:
         self.n_left_out = 0
 
     def save(self, path: Path) -> None:
-        """Add the talk to a file, a JSON object with its messages on one line. RunError where that cannot be written."""
+        """Add the talk to a file: its messages as JSON on one line. RunError where that cannot be written."""
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"messages": self.conversation.messages}, ensure_ascii=False) + "\n")

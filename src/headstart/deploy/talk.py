@@ -103,7 +103,7 @@ def said(voice: AnyVoice, stored: Sequence[Any], progress: Progress | None = Non
     return one_each(voice.said([Conversation.from_text(str(one)) for one in stored], progress))
 
 
-def tested(
+def measured(
     voice: AnyVoice, stored: Sequence[Any], progress: Progress | None = None, most: int = MOST_ANSWERS
 ) -> np.ndarray:
     """The same, with an answer of its own to up to `most` of them, spread evenly."""

@@ -25,7 +25,7 @@ from headstart.errors import DataError, PlanError
 from headstart.progress import Progress
 from headstart.tasks.chat import Said, answer_bytes
 
-AT_ONCE = 16  # prompts that are answered in one batch
+AT_ONCE = 24  # prompts that are answered in one batch
 MOST_TOGETHER = 4096  # tokens, padding counted, of which likelihoods are computed together
 CHUNK = 128  # tokens whose logits over the vocabulary are held at once: few enough for the processor's cache
 

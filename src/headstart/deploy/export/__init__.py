@@ -48,11 +48,11 @@ def export(
     data: Any = None,
     progress: Progress | None = None,
 ) -> Export:
-    """Write `model` as "onnx", "torch" or "hf" (a chatbot as "hf", "peft" or "gguf") into the new folder `out`: checked, or not at all.
+    """Write `model` as "onnx", "torch" or "hf" (chatbots "hf", "peft" or "gguf") into the new folder `out`.
 
-    Every export runs on the run's validation examples (or on labelled `data`): labels must be the model's own,
-    probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check` has it. With
-    `int8` (ONNX only) what it loses is measured instead.
+    Checked, or not at all. Every export runs on the run's validation examples (or on labelled `data`): labels must be
+    the model's own, probabilities within 1e-3 of its float32 ones; boxes must be the same ones, as `box_parity.check`
+    has it. With `int8` (ONNX only) what it loses is measured instead.
     HeadstartError says what is wrong; then nothing is left.
     """
     progress = progress or Progress()
@@ -63,7 +63,7 @@ def export(
             "part of a network. Use `headstart bundle` to take it elsewhere, or `headstart serve`."
         )
     if model.talker is not None:
-        chatbot.check_kind(kind, int8)
+        chatbot.check_kind(model, kind, int8)
     elif kind not in FORMATS:
         raise PlanError(f"{kind!r} is not a format: {listed(FORMATS)}.{did_you_mean(kind, FORMATS)}")
     if int8 and kind != "onnx":

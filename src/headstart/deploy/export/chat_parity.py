@@ -13,7 +13,7 @@ from headstart.backbones.tokens import tokenizing
 from headstart.data.conversation import Conversation
 from headstart.deploy import talk
 from headstart.deploy.model import Model
-from headstart.engine.voice import ends_of
+from headstart.engine.voice import Voice, ends_of
 from headstart.errors import RunError
 
 TOLERANCE = 1e-3  # of a token's log-probability
@@ -65,9 +65,16 @@ class ChatParity:
         return line + (f"; 16-bit weights cost {self.rounding:+.2g} nats a token" if self.rounding else "")
 
 
+def own_voice(model: Model) -> Voice:
+    """The chatbot, whose weights are here."""
+    voice = model.voice()
+    assert isinstance(voice, Voice), "a hosted one is never exported"
+    return voice
+
+
 def sample(model: Model, data: Any = None) -> Sample:
     """Of given conversations, else the run's own, else a plain one."""
-    voice = model.voice()
+    voice = own_voice(model)
     if data is not None:
         dataset = model.read(data)
         found, what = [Conversation.from_text(one) for one in dataset.inputs], f"conversations of {dataset.source}"

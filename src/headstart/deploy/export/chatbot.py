@@ -13,6 +13,7 @@ from headstart.deploy import artifact
 from headstart.deploy.export import chat_parity
 from headstart.deploy.export.chat_parity import ChatParity, Sample
 from headstart.deploy.model import Model
+from headstart.engine.talker import Talker
 from headstart.errors import PlanError, did_you_mean, listed
 
 FORMATS = {  # name: what it is
@@ -22,8 +23,10 @@ FORMATS = {  # name: what it is
 }
 
 
-def check_kind(kind: str, int8: bool) -> None:
-    """PlanError unless a chatbot can be written so."""
+def check_kind(model: Model, kind: str, int8: bool) -> None:
+    """PlanError unless this chatbot can be written so."""
+    if not isinstance(model.talker, Talker):
+        raise PlanError("This chatbot is run by others, and its weights are not here: there is nothing to export.")
     if kind not in FORMATS:
         raise PlanError(f"A chatbot is exported as {listed(FORMATS)}, not {kind!r}.{did_you_mean(kind, FORMATS)}")
     if int8:
@@ -42,7 +45,7 @@ def write_folder(model: Model, folder: Path, asked: Sample) -> ChatParity:
     """The merged network with its tokenizer and chat template, as transformers saves them."""
     import transformers
 
-    backbone = model.voice().backbone
+    backbone = chat_parity.own_voice(model).backbone
     network: Any = backbone.network
     with quietly():
         network.save_pretrained(folder)
@@ -58,7 +61,7 @@ def write_folder(model: Model, folder: Path, asked: Sample) -> ChatParity:
 
 def save_tokenizer(model: Model, folder: Path) -> None:
     """The tokenizer, with the chat template that the model learnt in."""
-    dialogue = model.voice().backbone.dialogue
+    dialogue = chat_parity.own_voice(model).backbone.dialogue
     tokenizer = copy.copy(dialogue.tokenizer)
     tokenizer.chat_template = dialogue.template
     with quietly():
@@ -66,5 +69,5 @@ def save_tokenizer(model: Model, folder: Path) -> None:
 
 
 def _check_template(model: Model, tokenizer: Any) -> None:
-    if tokenizer.chat_template != model.voice().backbone.dialogue.template:
+    if tokenizer.chat_template != chat_parity.own_voice(model).backbone.dialogue.template:
         raise PlanError("transformers does not keep this model's chat template. Use `headstart bundle`.")

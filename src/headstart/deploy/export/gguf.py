@@ -26,15 +26,15 @@ CONTROL, NORMAL = 3, 1  # kinds of tokens
 
 def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     """The file. PlanError for another family, and for a tokenizer that the format cannot name."""
-    backbone = model.voice().backbone
+    backbone = chat_parity.own_voice(model).backbone
     network: Any = copy.deepcopy(backbone.network).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:  # norms stay in 32 bits
             parameter.data = parameter.data.to(torch.float16).to(torch.float32)
     if network.config.model_type != LLAMA:
         raise PlanError(
-            f"GGUF files are written of networks of the type {LLAMA!r} alone, and this is {network.config.model_type!r}. "
-            "Use --format hf, and llama.cpp's own convert_hf_to_gguf.py on the folder."
+            f"GGUF files are written of networks of the type {LLAMA!r} alone, and this is "
+            f"{network.config.model_type!r}. Use --format hf, and llama.cpp's own convert_hf_to_gguf.py on the folder."
         )
     reference = chat_parity.spoken(network, backbone.dialogue.tokenizer, asked)
     write_file(network, backbone.dialogue.tokenizer, backbone.dialogue.template, folder / FILE)
@@ -88,8 +88,8 @@ def _rope(config: Any) -> float:
     settings = getattr(config, "rope_parameters", None) or {}
     if settings.get("rope_type", "default") != "default":
         raise PlanError("This network scales its rotary positions, which is not written here. Use --format hf.")
-    base: float = settings.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
-    return base
+    base: Any = settings.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
+    return float(base)
 
 
 def _vocabulary(file: Any, tokenizer: Any, n: int) -> None:

@@ -48,7 +48,9 @@ def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     base: Any = copy.deepcopy(model.load_pretrained().network)  # PEFT puts adapters into it
     with quietly():
         adapted = library().PeftModel.from_pretrained(base, str(folder)).eval()
-    return chat_parity.check(asked, chat_parity.spoken(adapted, model.voice().backbone.dialogue.tokenizer, asked))
+    return chat_parity.check(
+        asked, chat_parity.spoken(adapted, chat_parity.own_voice(model).backbone.dialogue.tokenizer, asked)
+    )
 
 
 def factors(model: Model) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def factors(model: Model) -> dict[str, Any]:
     tensors = dict(changes.tensors) if changes else {}
     if not tensors or not all(name.endswith((DOWN, UP)) for name in tensors):
         raise PlanError(
-            f"This run has no adapters: {model.plan.strategy} {'trains whole weights' if tensors else 'trains nothing'}. "
+            f"This run has no adapters: {model.plan.strategy} trains {'whole weights' if tensors else 'nothing'}. "
             "Use --format hf, or fit again with --strategy lora."
         )
     return tensors

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` as OpenAI's clients send it: bodies read, answers in its shape, whole or as they are written.
+"""`POST /v1/chat/completions` as OpenAI's clients send it: bodies read, answers in its shape, whole or in pieces.
 
 A field that would change what kind of answer comes (tools, pictures, several choices) is refused; other fields that
 are not known here are taken and left unused.

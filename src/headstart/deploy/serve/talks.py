@@ -1,4 +1,4 @@
-"""Answers on their way from the thread that writes them to whoever reads: a few at a time, stopped where nobody does."""
+"""Answers on their way from the thread that writes them to whoever reads: a few at once, stopped where nobody does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from headstart.deploy.serve.problems import Problem
 from headstart.deploy.serve.series import Desk
-from headstart.errors import BackboneError, DataError
+from headstart.errors import BackboneError, DataError, HeadstartError
 
 AT_ONCE, WAITING = 2, 8  # answers that are written; requests that wait for them
 END = object()
@@ -84,6 +84,8 @@ class Talk:
         if isinstance(found, BackboneError | DataError):
             title = "Context length exceeded" if isinstance(found, DataError) else "Invalid request"
             raise Problem(400, title, str(found), param="messages")
+        if isinstance(found, HeadstartError):  # of a service that is asked in turn
+            raise Problem(503, "No answer could be had", str(found))
         if isinstance(found, BaseException):
             raise found
         return found
