@@ -200,7 +200,7 @@ def of_steps(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def steps(scratch: Path) -> dict[str, Any]:
-    """Seconds a step over the same batches, ours and the peers in turn, several times."""
+    """Seconds a step over the same batches, ours and the peers in turn, several times; kept after each round."""
     bench, way, n = Bench(scratch, chat_data.medquad(scratch)), lora(1), N_STEPS * BATCH
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(REPEATS):
@@ -209,7 +209,12 @@ def steps(scratch: Path) -> dict[str, Any]:
             runs.setdefault(f"ours, {precision}", []).append(own)
         for name, asked in peers_for(way["settings"]).items():
             runs.setdefault(name, []).append(bench.peer("peer", "ours-bfloat16", asked))
-        print({name: of_steps(some)["step_s"] for name, some in runs.items()}, flush=True)
+        keep("steps", beside_ours(runs) | {"way": way})
+    return beside_ours(runs) | {"way": way}
+
+
+def beside_ours(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What each system takes for a step, as a multiple of ours, and how far its loss is from ours."""
     systems = {name: of_steps(some) for name, some in runs.items()}
     for name, one in systems.items():
         own = systems["ours, float32" if name in SAME_IN_FLOAT32 else "ours, bfloat16"]
@@ -219,7 +224,6 @@ def steps(scratch: Path) -> dict[str, Any]:
     return {
         "batch": BATCH,
         "steps": N_STEPS,
-        "way": way,
         "frozen": {name: runs[f"ours, {name}"][0]["frozen"] for name in ("bfloat16", "float32")},
         "systems": systems,
         "versions": runs["Trainer, float32"][0]["versions"],
@@ -287,15 +291,20 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
+def keep(name: str, found: dict[str, Any]) -> None:
+    """Among the results."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"machine": machine.card(), name: found}
+    RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Measure what was named (default: all), and keep the figures."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in sys.argv[1:] or PARTS:
         with tempfile.TemporaryDirectory() as scratch:
             found = PARTS[name](Path(scratch))
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results |= {"machine": machine.card(), name: found}
-        RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+        keep(name, found)
         print(name, json.dumps(found, indent=1)[:3000], flush=True)
 
 
