@@ -37,7 +37,7 @@ from headstart.evidence.chats import ChatEvidence, Lengths, Talks, measure_chat,
 from headstart.evidence.plan import DepthPoint, Plan
 from headstart.evidence.planner import Search, Tried
 from headstart.evidence.record import Record
-from headstart.evidence.retrieval import TFIDF
+from headstart.evidence.retrieval import TFIDF, fetch_encoder
 from headstart.evidence.weigh import MODEL, Scales, primary_first, weigh_systems
 from headstart.inductive import as_planned, columns_of, scales_of, tell
 from headstart.problem import Problem, pose
@@ -73,6 +73,8 @@ def fit(
     plain = language_model(given[0], dataset, progress)
     adapt_head.check(wishes, RECIPE, plain.n_stages, len(given))
     network = plain.of_conversations(MOST_TOKENS)
+    with progress.step("load the backbone"):
+        fetch_encoder(progress)
     problem = pose(dataset, seed, progress, crosswise=False).in_fixed_order()
     problem = with_lengths(problem, network, progress)
     metrics = primary_first(problem.task.metrics(), primary)
@@ -224,7 +226,11 @@ def test_once(shop: ChatWorkshop, chosen: Chosen) -> Tested:
     untouched, adapted = shop.talker().network(shop.backbone), chosen.solved.trained.network(shop.backbone)
     say.say(f"  {len(rows):,} test conversations are measured, and {min(N_ASKED, len(rows)):,} of them answered")
     systems = {MODEL: heard(adapted, y, how, say)}
-    systems[UNTOUCHED] = systems[MODEL] if is_untouched(chosen.solved.trained) else heard(untouched, y, how, say)
+    if is_untouched(chosen.solved.trained):
+        systems[UNTOUCHED] = systems[MODEL]
+    else:
+        say.say("  the same by the model as it was pretrained")
+        systems[UNTOUCHED] = heard(untouched, y, how, say)
     return Tested(y=y, systems=systems | rivals(train, y, systems[MODEL], say), voices=(untouched, adapted))
 
 

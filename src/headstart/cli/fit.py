@@ -52,7 +52,7 @@ def fit(
         str | None,
         typer.Option(
             help="probe, partial, full, lora, auto; boxes, transcripts, series: frozen; lora for Whisper's decoder; "
-            "zero_shot for series and chat; others with --to, --source; else measured."
+            "chat: lora, partial, full; zero_shot for series and chat; others with --to, --source; else measured."
         ),
     ] = None,
     freeze: Annotated[int | None, typer.Option(help="Stages to freeze, from the input; default: measured.")] = None,

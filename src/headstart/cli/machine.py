@@ -36,7 +36,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
             for row in rows
         ]
     )
-    print("\nAny Hugging Face encoder works too: give its id or folder to `headstart fit --backbone`.")
+    print(
+        "\nHugging Face encoders and language models work too: give an id, a folder or a GGUF file to `fit --backbone`."
+    )
 
 
 @models_app.command()

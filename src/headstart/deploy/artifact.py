@@ -34,6 +34,7 @@ from headstart.errors import RunError, did_you_mean
 
 FORMAT = 2
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+RUNS = "runs"  # where `headstart fit` puts runs unless it is told otherwise
 CARD, WEIGHTS, SEEN = "headstart.json", "model.safetensors", "seen.safetensors"
 OWN = {CARD, WEIGHTS, SEEN, "plan.json"}  # what a Model writes of itself; the rest is carried along
 
@@ -41,7 +42,7 @@ OWN = {CARD, WEIGHTS, SEEN, "plan.json"}  # what a Model writes of itself; the r
 def find(run: str | Path) -> Path:
     """The folder of a run: itself, or the hub's own copy where there is no such folder and it is named ORG/NAME."""
     folder = Path(run)
-    if folder.exists() or not HUB_NAME.fullmatch(str(run)) or folder.parent.exists():
+    if folder.exists() or not HUB_NAME.fullmatch(str(run)) or folder.parent.exists() or folder.parts[0] == RUNS:
         return folder
     import huggingface_hub
 

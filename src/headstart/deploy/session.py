@@ -26,7 +26,8 @@ def voice_of(reference: str, progress: Progress) -> tuple[AnyVoice, str]:
 
     PlanError for a run, or a backbone, that does not chat.
     """
-    if (Path(reference) / artifact.CARD).is_file():
+    folder = Path(reference)
+    if (folder / artifact.CARD).is_file() or (folder.parts[:1] == (artifact.RUNS,) and not folder.exists()):
         model = load(reference)
         voice = model.voice()
         return voice, f"{Path(reference).name}: {model.origin.name}, {model.plan.strategy}"

@@ -32,7 +32,7 @@ def keep_memory() -> bool:
 
 
 def give_back() -> None:
-    """Hand back to the kernel what nothing uses any more: between trainings of a large network, which hold gigabytes."""
+    """Hand back to the kernel what nothing uses any more: between trainings of a large network, which hold much."""
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -117,7 +117,7 @@ class Voice:
         prompts = [self._prompt(conversation) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         found = [""] * len(prompts)
-        with (progress or Progress()).bar(len(prompts), "answer") as advance:
+        with (progress or Progress()).bar(len(prompts), "answers") as advance:
             for start in range(0, len(order), AT_ONCE):
                 rows = order[start : start + AT_ONCE]
                 room = min(self._room(len(prompts[row]), how) for row in rows)
@@ -208,7 +208,7 @@ class Voice:
     ) -> list[list[float]]:
         """Nats of the learnt tokens of each sequence."""
         order, found = sorted(range(len(ids)), key=lambda i: len(ids[i])), [list[float]()] * len(ids)
-        with (progress or Progress()).bar(len(ids), "conversation") as advance:
+        with (progress or Progress()).bar(len(ids), "texts") as advance:
             while order:
                 n = max(1, MOST_TOGETHER // max(1, len(ids[order[-1]])))
                 rows, order = order[-n:], order[:-n]  # the longest first: what does not fit fails at once

@@ -7,6 +7,7 @@ A question is what stands just before an answer; the nearest is that of the high
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -79,6 +80,14 @@ def by_tf_idf(conversations: Sequence[Conversation] | np.ndarray) -> Retriever:
     retriever = Retriever.fit(conversations, features.transform)
     features.fit_transform(retriever.questions)
     return retriever
+
+
+def fetch_encoder(progress: Progress) -> None:
+    """Have the encoder on this disk before anything is trained; where it cannot be had, that is said later."""
+    from headstart.backbones import catalog
+
+    with suppress(BackboneError):
+        catalog.locate(ENCODER, progress)
 
 
 def by_encoder(conversations: Sequence[Conversation] | np.ndarray, progress: Progress) -> Retriever | None:
