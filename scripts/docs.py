@@ -27,6 +27,7 @@ VERBS = (
         "pretrain",
         "predict",
         "evaluate",
+        "chat",
         "report",
         "export",
         "bundle",
@@ -313,6 +314,52 @@ def forecasts() -> str:
     return "\n".join(lines)
 
 
+def chats() -> str:
+    """What a small language model learnt from conversations, as a table; and a line of its speed beside the peers."""
+    file = ROOT / "benchmarks" / "results" / "chat.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    lines = [
+        "| data | learnt from / tested on | what is trained | perplexity, before | after | token F1, before | after "
+        "| nearest question | general text, perplexity | min | GB |",
+        "|---" * 11 + "|",
+    ]
+    titles = {"medquad": "MedQuAD, diseases never seen", "clinc": "CLINC150, two domains", "chatterbot": "chatterbot"}
+    lines += [_chat(title, results[name]) for name, title in titles.items() if name in results]
+    if "steps" in results:
+        lines += ["", _speed_of_chat(results["steps"]["systems"])]
+    return "\n".join(lines)
+
+
+def _chat(data: str, run: dict) -> str:
+    """A row: held-out perplexity and F1 with their intervals; what was forgotten; what it took."""
+    untouched, own = run["baselines"]["as it was pretrained"], run["metrics"]
+    nearest = {name: scores["token_f1"] for name, scores in run["baselines"].items() if name.startswith("nearest")}
+    best = max(nearest, key=lambda name: nearest[name]["value"])
+    forgetting = run["forgetting"]
+    general = [forgetting[when]["value"] for when in ("before", "after")] if forgetting else []
+    cells = [
+        data,
+        f"{run['n']['train'] + run['n']['val']} / {run['n']['test']}",
+        next(one["title"] for one in run["candidates"] if one["outcome"] == "chosen"),
+        *(_shown(scores["perplexity"]) for scores in (untouched, own)),
+        *(_shown(scores["token_f1"]) for scores in (untouched, own)),
+        f"{_shown(nearest[best])}, {best.rpartition(' ')[2]}",
+        ", then ".join(f"{value:.1f}" for value in general),
+        f"{run['wall_s'] / 60:.1f}",
+        f"{run['peak_gb']:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _speed_of_chat(systems: dict[str, dict]) -> str:
+    """Seconds a step of each system."""
+    each = "; ".join(
+        f"{name} {one['step_s']:.2f} s" + ("" if name.startswith("ours") else f" ({one['ratio']:.2f} times)")
+        for name, one in systems.items()
+    )
+    return f"A step of 8 MedQuAD conversations, adapters on the upper half of the layers unless said otherwise: {each}."
+
+
 def _forecast(data: str, cell: dict) -> str:
     """A row: MASE with its interval of four systems, and how much the network's bands hold."""
     systems = cell["systems"]
@@ -384,6 +431,7 @@ def refreshed(readme: str) -> str:
         ("boxes", boxes()),
         ("speech", speech()),
         ("forecasts", forecasts()),
+        ("chat", chats()),
     ):
         fresh = f"<!-- {name} -->\n{made}\n<!-- /{name} -->"
         readme = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, fresh=fresh: fresh, readme, flags=re.DOTALL)

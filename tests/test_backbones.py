@@ -248,7 +248,7 @@ def test_the_fingerprint_tells_settings_apart(change: dict[str, Any], tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_type": "gpt2"}, "type 'gpt2'.*bert, roberta"),
+        ({"model_type": "t5"}, "type 't5'.*bert, roberta"),
         ({"model_type": "bert", "is_decoder": True}, "a decoder"),
         ({"model_type": "robert"}, "Did you mean 'roberta'"),
         ({}, "type 'None'"),

@@ -339,4 +339,4 @@ def test_every_entry_is_consistent() -> None:
         assert entry.modality in {"text", "image", "audio", "series"}
         assert entry.package.count("==") == 1
         assert all(len(file.sha256) == 64 for file in entry.files)
-        assert entry.files[0].name.endswith((".pth", ".safetensors", "model.bin"))
+        assert entry.files[0].name.endswith((".pth", ".safetensors", "model.bin", ".gguf"))

@@ -26,6 +26,7 @@ from headstart.data.dataset import SPLITS, Dataset
 from headstart.deploy import artifact
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
+from headstart.engine.allocator import give_back
 from headstart.engine.talker import Talker
 from headstart.engine.voice import Sampling
 from headstart.errors import PlanError
@@ -78,6 +79,7 @@ def fit(
     shop: ChatWorkshop = open_workshop(problem, network, metrics, wishes, seed, progress, ChatWorkshop)
     shop.metric = next(one for one in metrics if one.name in CHOSEN_BY)
     chosen = choose(shop, wishes)
+    give_back()
     with progress.step("evaluate"):
         tested = test_once(shop, chosen)
         scales = scales_of(problem, metrics, metric, seed)

@@ -16,6 +16,7 @@ import numpy as np
 
 from headstart.backbones.base import Backbone
 from headstart.backbones.causal_lm import CausalLm
+from headstart.engine.allocator import give_back
 from headstart.engine.dialogues import Dialogues, Kept
 from headstart.engine.fastest import fastest
 from headstart.engine.language import nll_of, teach
@@ -166,12 +167,14 @@ class ChatWorkshop(HeadWorkshop):
 
     def teach(self, strategy: Trained, lesson: Dialogues) -> Trainee:
         """Train."""
+        give_back()
         return teach(strategy, lesson)
 
     def made(self, strategy: Trained, trainee: Trainee) -> tuple[Talker, np.ndarray]:
         """(what is kept of a training, how likely it makes the answers of validation)."""
         adapted = self.taught if trainee.changes is None else self.taught.adapted(trainee.changes)
         cut = strategy.cut(self.backbone.n_stages)
+        give_back()
         return self.talker(trainee), self._said(self._language(adapted), cut)
 
     def talker(self, trainee: Trainee | None = None) -> Talker:

@@ -22,6 +22,7 @@ class Sounds(Backbone):
     """A backbone whose keyword arguments hold an `attention_mask` (N, T) over the frames that it hands on."""
 
     modality = "audio"
+    compiles = False
 
     def __init__(
         self,

@@ -7,8 +7,10 @@ convolutions here took two to four times as long for it (docs/log.md). Nothing i
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -27,6 +29,13 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # musl has none
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEEP_BYTES) and mallopt(M_TRIM_THRESHOLD, KEEP_BYTES))
+
+
+def give_back() -> None:
+    """Hand back to the kernel what nothing uses any more: between trainings of a large network, which hold gigabytes."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_few_kernels() -> None:

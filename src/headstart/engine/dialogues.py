@@ -16,7 +16,7 @@ from headstart.engine.maps import Maps
 from headstart.engine.packing import positions
 from headstart.modalities.base import Modality
 
-MOST_AT_ONCE = 1024  # tokens whose activations are held at once, a megabyte each: longer batches are learnt in parts
+MOST_AT_ONCE = 768  # tokens whose activations are held at once, two megabytes each: longer batches come in parts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ def write(model: Model, folder: Path, asked: Sample) -> ChatParity:
     save_tokenizer(model, folder)
     base: Any = copy.deepcopy(model.load_pretrained().network)  # PEFT puts adapters into it
     with quietly(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of what PEFT asks of transformers
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for what has a new name there
         adapted = library().PeftModel.from_pretrained(base, str(folder)).eval()
     return chat_parity.check(
         asked, chat_parity.spoken(adapted, chat_parity.own_voice(model).backbone.dialogue.tokenizer, asked)

@@ -59,8 +59,7 @@ def serve(
     server = _Server(config)
     server.said = (
         f"Serving {listed(models)} at {address}: POST /models/NAME/predict (of series /forecast), POST "
-        f"/predict, {'POST /v1/chat/completions, ' if any(one.talker for one in models.values()) else ''}"
-        f"GET /models, /docs, /metrics"
+        f"/predict, /v1/chat/completions, GET /models, /docs, /metrics"
         f"{', /app' if page else ''}"
     )
     server.run([listening])
