@@ -50,6 +50,7 @@ def url(run: Path) -> Iterator[str]:
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found, line + process.communicate()[1]
+    assert "/v1/chat/completions" in line
     yield found[0]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
