@@ -19,11 +19,12 @@ import numpy as np
 
 from headstart import adapt, adapt_head, registry
 from headstart.adapt import Chosen
+from headstart.backbones import catalog
 from headstart.backbones.causal_lm import CausalLm
 from headstart.chat_workshop import MOST_TOKENS, RECIPE, ChatWorkshop, depths_of
 from headstart.data.audit_chat import audit_lengths
 from headstart.data.dataset import SPLITS, Dataset
-from headstart.deploy import artifact
+from headstart.deploy import artifact, examples
 from headstart.deploy.card import model_card
 from headstart.deploy.model import Model
 from headstart.engine.allocator import give_back
@@ -97,10 +98,12 @@ def fit(
 
 def language_model(reference: str | None, dataset: Dataset, progress: Progress) -> CausalLm:
     """The backbone; PlanError for one that does not write."""
-    found = load_backbone(reference or DEFAULT, registry.modality(dataset.modality), progress)
+    entry = catalog.ENTRIES.get(reference or DEFAULT)
+    other = entry is not None and entry.family != "causal_lm"  # is not fetched first
+    found = None if other else load_backbone(reference or DEFAULT, registry.modality(dataset.modality), progress)
     if not isinstance(found, CausalLm):
         raise PlanError(
-            f"{found.provenance.name} does not write, so that it cannot chat. Leave --backbone out for {DEFAULT!r}, or "
+            f"{reference} does not write, so that it cannot chat. Leave --backbone out for {DEFAULT!r}, or "
             "give a language model: a folder, a hub id or a GGUF file of the GPT-2, Llama, Qwen, Gemma, Phi, Mistral "
             "or SmolLM family."
         )
@@ -185,11 +188,12 @@ def frozen_at(ways: Sequence[Trained], freeze: int, n_stages: int) -> list[Train
 
 
 def depth_of(shop: ChatWorkshop, tried: Sequence[Tried]) -> tuple[DepthPoint, ...]:
-    """What adapters above each cut make of validation, after as short a while."""
+    """What adapters above each cut make of validation, after as short a while; nothing where one alone was tried."""
     names = [stage.name for stage in shop.backbone.stages]
-    return tuple(
-        DepthPoint(stages=(cut - 1,), name=names[cut - 1], score=one.score) for cut, one in depths_of(tried) if cut
-    )
+    points = [(cut, one) for cut, one in depths_of(tried) if cut]
+    if len(points) == 1:
+        return ()
+    return tuple(DepthPoint(stages=(cut - 1,), name=names[cut - 1], score=one.score) for cut, one in points)
 
 
 def again(shop: ChatWorkshop, plan: Plan) -> Chosen:
@@ -310,6 +314,7 @@ def assemble(plain: CausalLm, shop: ChatWorkshop, chosen: Chosen, record: Record
         files={
             "metrics.json": artifact.to_bytes(record.to_json()),
             "answers.jsonl": answers_file(record.test),
+            examples.FILE: examples.draw(problem, lambda rows: np.zeros((len(rows), 0)), shop.seed).to_bytes(),
             "report.html": render(record).encode(),
             "README.md": model_card(record).encode(),
         },

@@ -154,7 +154,8 @@ def depth_lines(plan: Plan) -> Table:
     ends = [end for point in plan.depth for end in astuple(point.score) if math.isfinite(end)] or [0.0, 1.0]
     low, high = min(ends), max(ends)
     span = f"bars from {words.number(low)} to {words.number(high)}"
-    head = "Head trained on" if plan.reads else "Linear probe on"
+    solved = any(point.val_loss is not None for point in plan.depth)
+    head = "Head trained on" if plan.reads else "Linear probe on" if solved else "Adapted above"
     table = _plain_table(head, span, f"{frozen.metric_title(plan)} on validation", "")
     for point in plan.depth:
         share = (point.score.value - low) / (high - low) if high > low else 1.0

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from headstart.deploy.session import Session
     from headstart.engine.voice import Sampling
 
-YOU, HELP = "you> ", "/reset begins anew, /system TEXT says what stands first, /save FILE keeps the talk, /exit ends"
+YOU, HELP = (
+    "you> ",
+    "/reset begins anew, /system TEXT says what stands first, /save FILE keeps the talk, /help shows this, /exit ends",
+)
 
 
 @app.command()
@@ -122,7 +125,7 @@ def obey(session: Session, line: str, say: Callable[[str], None]) -> bool:
             if rest.strip():
                 session.system = rest.strip()
             first = session.system if session.system is not None else session.voice.system
-            say(f"(system: {first or 'nothing'})")
+            say(f"(the system says: {first or 'nothing'})")
         case "save" if rest.strip():
             path = Path(rest.strip()).expanduser()
             session.save(path)

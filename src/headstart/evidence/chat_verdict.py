@@ -114,6 +114,7 @@ def _answers(found: Compared) -> str:
     if over.low > 0:
         return f"{own}, better than {_the(found.rival)} by {words.score(over)}"
     if over.high < 0:
+        own = own if found.gain.low <= 0 else own.replace("; ", "; but ", 1)
         return f"{own}, worse than {_the(found.rival)} by {words.score(turned(over))}"
     return f"{own}, no clear difference to {_the(found.rival)}, {words.score(over)}"
 
