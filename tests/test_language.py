@@ -17,7 +17,7 @@ from headstart.backbones import catalog
 from headstart.backbones.causal_lm import CausalLm
 from headstart.data.conversation import ASSISTANT, USER, Conversation, Turn
 from headstart.engine.dialogues import Dialogues, Kept
-from headstart.engine.language import FrozenHead, nll_of, sum_of_losses, teach
+from headstart.engine.language import FrozenHead, lanes_for, nll_of, sum_of_losses, teach
 from headstart.engine.maps import cached_maps
 from headstart.engine.talker import Talker
 from headstart.engine.voice import Sampling
@@ -124,6 +124,22 @@ def test_parts_of_a_batch_add_up(backbone: CausalLm, monkeypatch: pytest.MonkeyP
     parts = teach(strategy, lesson(backbone, items))
     for name, one in whole.changes.tensors.items():  # type: ignore[union-attr]
         torch.testing.assert_close(one, parts.changes.tensors[name], rtol=0, atol=1e-5)  # type: ignore[union-attr]
+
+
+def test_side_by_side_is_as_one_after_the_other(backbone: CausalLm) -> None:
+    """Two lanes of one thread each, twice: the same weights to the bit, and those of one lane but for rounding."""
+    items, strategy = talks(8), Lora(freeze=2, epochs=2, batch_size=4, rank=4)
+    alone = teach(strategy, lesson(backbone, items, 2))
+    torch.set_num_threads(2)
+    try:
+        assert lanes_for(backbone.network) == 2
+        twice = [teach(strategy, lesson(backbone, items, 2)) for _ in range(2)]
+    finally:
+        torch.set_num_threads(1)
+    for name, one in alone.changes.tensors.items():  # type: ignore[union-attr]
+        first, again = (trainee.changes.tensors[name] for trainee in twice)  # type: ignore[union-attr]
+        assert torch.equal(first, again)
+        torch.testing.assert_close(first, one, rtol=0, atol=1e-5)
 
 
 def test_everything_is_trained_the_head_too(backbone: CausalLm) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,7 @@ class Dialogues:
     train: np.ndarray  # rows that teach
     maps: Maps | None = field(default=None, repr=False)  # of the stage below the cut; none: all stages run
     seed: int = 0
+    lanes: int = 1  # parts of a batch that are learnt side by side
     checkpoint: Path | None = None  # file to go on from, and to keep now and then
 
     head = None  # the backbone's own, which stays
@@ -67,10 +68,14 @@ class Dialogues:
     draws = False
 
     def batch(self, rows: Sequence[int] | np.ndarray, draw: object = None) -> list[Packed]:
-        """These conversations in rows of up to MOST_AT_ONCE tokens."""
+        """These conversations in rows of up to MOST_AT_ONCE tokens; of like length where they are for several lanes."""
         reads = self.backbone.dialogue
         known = {row: reads.encoded(self.items[row]) for row in rows}
         total = torch.tensor(max(1, sum(len(one.learnt) for one in known.values())))
+        if self.lanes > 1:
+            return [
+                self._packed(part, total) for part in self._alike({row: len(one.ids) for row, one in known.items()})
+            ]
         parts, size = [list[int]()], 0
         for row in rows:
             n = len(known[row].ids)
@@ -79,6 +84,16 @@ class Dialogues:
             parts[-1].append(row)
             size += n
         return [self._packed(part, total) for part in parts]
+
+    def _alike(self, lengths: Mapping[int, int]) -> list[list[int]]:
+        """Rows in as many parts as lanes, or a multiple, the longest rows first, each where least is yet."""
+        n = self.lanes * max(1, -(-sum(lengths.values()) // (self.lanes * MOST_AT_ONCE)))
+        parts, sizes = [list[int]() for _ in range(n)], [0] * n
+        for row in sorted(lengths, key=lambda row: -lengths[row]):
+            least = sizes.index(min(sizes))
+            parts[least].append(row)
+            sizes[least] += lengths[row]
+        return [part for part in parts if part]
 
     def _packed(self, rows: Sequence[int], total: Tensor) -> Packed:
         reads = self.backbone.dialogue

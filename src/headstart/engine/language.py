@@ -6,7 +6,11 @@ never fill the memory; their gradient is taken on the spot (as Liger does, Hsu e
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from headstart.backbones.resume import Resumable
 from headstart.engine.adapters import run_lean
 from headstart.engine.dialogues import Answers, Dialogues, Packed
 from headstart.engine.heads import HeadLearner, train_head
+from headstart.engine.lanes import MOST_LANES
 from headstart.engine.lesson import precision
 from headstart.engine.packing import attend_within, in_rows
 from headstart.engine.trials import Trainee
@@ -30,7 +35,13 @@ AT_ONCE = 16  # conversations whose likelihood is computed together
 
 def teach(strategy: Trained, dialogues: Dialogues) -> Trainee:
     """Train what is above the strategy's cut on the answers of conversations."""
-    return train_head(strategy, dialogues, OnTokens, TokenLearner)
+    n_threads = torch.get_num_threads()
+    try:
+        return train_head(
+            strategy, replace(dialogues, lanes=lanes_for(dialogues.backbone.network)), OnTokens, TokenLearner
+        )
+    finally:
+        torch.set_num_threads(n_threads)  # MKL's is one for all threads, so that lanes change it here too
 
 
 class OnTokens(nn.Module):
@@ -48,6 +59,12 @@ class OnTokens(nn.Module):
         maps = None if batch.maps is None else {stage: one.to(kind) for stage, one in batch.maps.items()}
         with in_rows(batch.lengths):
             return self.upper.whole(batch.inputs, (last,), maps)[last][0]
+
+    def beside(self) -> OnTokens:
+        """Once more over the same tensors, for another thread."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "upper": self.upper.beside()}
+        return other
 
     def loss(self, states: Tensor, truth: Answers) -> Tensor:
         """Cross-entropy of the row's answers, as its share of the batch's mean over tokens."""
@@ -96,23 +113,71 @@ def sum_of_losses(network: Any, states: Tensor, ids: Tensor) -> Tensor:
 
 
 class TokenLearner(HeadLearner):
-    """A batch may come in parts, whose gradients add up before the step."""
+    """A batch may come in parts, whose gradients add up before the step: side by side, one a lane.
+
+    A lane is a thread with its share of the cores and modules of its own over the same tensors, as in the frozen pass;
+    two on two cores take two thirds of the time. As many parts as lanes are waited for together, so that sums come out
+    the same every time, in whichever order two of them end.
+    """
+
+    lanes: ThreadPoolExecutor | None = None
+
+    def on_train_start(self) -> None:
+        """Open the lanes."""
+        n_threads, n_lanes = torch.get_num_threads(), self.taught.lanes  # type: ignore[attr-defined]
+        if n_lanes < 2:
+            return
+        own = self.own = threading.local()
+
+        def begin() -> None:
+            torch.set_num_threads(max(1, n_threads // n_lanes))
+            own.network = self.network.beside()
+
+        self.lanes = ThreadPoolExecutor(n_lanes, "lane", begin)
+
+    def on_train_end(self) -> None:
+        """Close them."""
+        if self.lanes is not None:
+            self.lanes.shutdown()
+            self.lanes = None
 
     def on_train_batch_start(self, *args: Any) -> None:
         """Forget the last step's gradients."""
         self.zero_grad(set_to_none=True)
 
     def optimizer_zero_grad(self, *args: Any) -> None:
-        """Not now: parts of the batch have been learnt already when Lightning asks for it."""
+        """Not now: the batch has been learnt already when Lightning asks for it."""
 
     def training_step(self, batch: Sequence[Packed], batch_index: int) -> Tensor:
-        """The last part's share of the loss; those before it are learnt on the way."""
-        for part in batch[:-1]:
-            self._share(part).backward()  # no scaler, so that Lightning adds nothing to it
-        return self._share(batch[-1])
+        """The loss of the batch. Its parts are learnt on the way; what Lightning takes back from here adds nothing."""
+        if self.lanes is None:
+            losses = [learn(self.network, part) for part in batch]
+        else:
+            losses, n_lanes = [], self.taught.lanes  # type: ignore[attr-defined]
+            half = torch.is_autocast_enabled(self.device.type)
+            for start in range(0, len(batch), n_lanes):
+                together = [self.lanes.submit(self._learn, part, half) for part in batch[start : start + n_lanes]]
+                losses += [one.result() for one in together]
+        return torch.stack(losses).sum().requires_grad_()
 
-    def _share(self, part: Packed) -> Tensor:
-        return self.network.loss(self.network(part), part.truth)
+    def _learn(self, part: Packed, half: bool) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):  # each thread has its own setting
+            return learn(self.own.network, part)
+
+
+def learn(network: OnTokens, part: Packed) -> Tensor:
+    """Add a part's gradients to those that are there; its share of the loss."""
+    loss = network.loss(network(part), part.truth)
+    loss.backward()
+    return loss.detach()
+
+
+def lanes_for(network: nn.Module) -> int:
+    """How many parts may be learnt side by side: one where something is drawn at random, which threads would mix up."""
+    draws = any(
+        (isinstance(one, nn.Dropout) and one.p > 0) or getattr(one, "attention_dropout", 0) for one in network.modules()
+    )
+    return 1 if draws or torch.cuda.is_available() else min(torch.get_num_threads(), MOST_LANES)
 
 
 @torch.inference_mode()
@@ -123,7 +188,7 @@ def nll_of(backbone: CausalLm, cut: int, dialogues: Dialogues, rows: Sequence[in
 
     In the arithmetic of training, so that what is compared on validation is what was trained.
     """
-    lengths = backbone.lengths([dialogues.items[row] for row in rows])
+    dialogues, lengths = replace(dialogues, lanes=1), backbone.lengths([dialogues.items[row] for row in rows])
     order, found = sorted(range(len(rows)), key=lambda i: lengths[i]), np.zeros((len(rows), 2))
     example = backbone.collate([dialogues.items[rows[order[0]]]])
     network = OnTokens(Resumable(backbone, cut, example)).eval()
