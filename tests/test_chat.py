@@ -87,7 +87,7 @@ def test_every_depth_is_tried_and_the_plan_is_done_again(talks: Path, backbone: 
     model = fit(talks, backbone, out=tmp_path / "run", seed=1)
     tried = [(one.strategy, one.cut) for one in model.plan.candidates]
     assert tried[0] == ("zero_shot", 4)
-    assert {("lora", 1), ("lora", 2), ("lora", 3), ("partial", 2)} <= set(tried)
+    assert {("lora", 1), ("lora", 2), ("lora", 3)} <= set(tried)
     assert [one.outcome for one in model.plan.candidates].count("chosen") == 1
     again = fit(talks, backbone, plan=tmp_path / "run")
     assert again.evidence.metrics == model.evidence.metrics

@@ -83,13 +83,13 @@ class ChatWorkshop(HeadWorkshop):
         return tuple(sorted({min(n - 1, max(1, round(share * n))) for share in DEPTHS}))
 
     def ways(self) -> list[Trained]:
-        """What may be tried: adapters above each cut, and the weights themselves above the middle one."""
-        return [*(self.at_cut(cut) for cut in self.cuts), Partial(freeze=self._middle, **WEIGHTS, **self._common)]
+        """What is tried unasked: adapters above each cut. Weights did no better (docs/log.md), and take more memory."""
+        return [self.at_cut(cut) for cut in self.cuts]
 
     @property
     def on_demand(self) -> tuple[Trained, ...]:
-        """Everything trained, which takes the most time and memory."""
-        return (Full(**WEIGHTS, **self._common),)
+        """The weights themselves, above the middle or all of them."""
+        return (Partial(freeze=self._middle, **WEIGHTS, **self._common), Full(**WEIGHTS, **self._common))
 
     @property
     def _middle(self) -> int:
