@@ -162,6 +162,11 @@ def _again(shop: HeadWorkshop, plan: Plan) -> Chosen:
         if plan.first:
             shop.train(Frozen(**plan.first))
         tried = shop.train(registry.STRATEGIES.get(plan.strategy)(**plan.settings))
+    return as_planned(tried, plan)
+
+
+def as_planned(tried: Tried, plan: Plan) -> Chosen:
+    """What was done again, with what the plan knows of how it was chosen."""
     return Chosen(
         solved=tried.solved,
         val_scores=tried.scores,

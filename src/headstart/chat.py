@@ -202,14 +202,7 @@ def again(shop: ChatWorkshop, plan: Plan) -> Chosen:
         strategy = registry.STRATEGIES.get(plan.strategy)(**plan.settings)
         shop.kept_at = (plan.cut,) if 0 < plan.cut < plan.n_stages else ()
         tried = shop.untrained()[0] if isinstance(strategy, ZeroShot) else shop.train(strategy)
-    return Chosen(
-        solved=tried.solved,
-        val_scores=tried.scores,
-        depth=plan.depth,
-        candidates=plan.candidates,
-        budget=plan.budget_passes,
-        reason=plan.reason,
-    )
+    return adapt_head.as_planned(tried, plan)
 
 
 @dataclass(frozen=True, kw_only=True)
